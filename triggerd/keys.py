@@ -1,0 +1,122 @@
+"""Every Redis key and field, named once; the Lua scripts get these names from `LUA_NAMES`.
+
+With P = ``triggerd:{<queue>}:`` (one hash tag, so one slot per queue):
+
+    P triggers            stream   id, reply, deadline, env (the trigger envelope); group "triggerd"
+    P trigger:<id>        hash     the record of a trigger in flight: entry, reply, deferred
+                                   [, seq, cancel, checkpoint, adoptions, replay_of]
+    P done:<id>           string   "<outcome> <seq> <finished_ms> <by>\\n<event envelope>", PX result_ttl: finished
+    P deadlines, cancels  zset     id -> epoch ms; every trigger in flight has a deadline
+    P consumer:<name>     string   a consumer's lease, PX; or the word "drained"
+    P events:<reply_to>   stream   id, seq, outcome, event (the event envelope); group "resumers"; acked = deleted
+    P dead                stream   dead letters: id, entry, reply, why, code, time, bytes
+    P control             pub/sub  hints only: losing one delays, never loses
+
+There = in flight (record) or finished (done): existence is the only state.
+"""
+
+import re
+from dataclasses import dataclass
+
+from triggerd.errors import NameNotValidError
+
+TRIGGER_GROUP = "triggerd"
+RESUMER_GROUP = "resumers"
+DRAINED = "drained"
+
+# Fields of a trigger entry, in the order in which they are always written: repeated names cost a stream nothing.
+ID, REPLY, DEADLINE, ENV = "id", "reply", "deadline", "env"
+# Fields of the record.
+ENTRY, DEFERRED, SEQ, CANCEL, CHECKPOINT, ADOPTIONS, REPLAY_OF = (
+    "entry", "deferred", "seq", "cancel", "checkpoint", "adoptions", "replay_of",
+)  # fmt: skip
+# Fields of an event entry (with ID and SEQ).
+OUTCOME, EVENT = "outcome", "event"
+# Fields of a dead letter (with ID, ENTRY and REPLY).
+WHY, CODE, TIME, BYTES = "why", "code", "time", "bytes"
+
+MAX_ID_BYTES = 512
+BATCH = 100
+"""Items in one script call at most: 100 publishes take 2-3 ms of the server, 1,000 would take 20."""
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_TRIGGERS, _RECORD, _DONE, _DEADLINES, _CANCELS, _CONSUMER, _EVENTS, _DEAD, _CONTROL = (
+    "triggers", "trigger:", "done:", "deadlines", "cancels", "consumer:", "events:", "dead", "control",
+)  # fmt: skip
+
+
+def check_name(what: str, value: str) -> str:
+    """Return `value` if it can name a queue or a result stream; braces would break the hash tag."""
+    if not isinstance(value, str) or not _NAME.match(value):
+        raise NameNotValidError(what, value, "1 to 64 letters, digits, '_', '.' or '-' are allowed")
+    return value
+
+
+def check_id(value: str) -> str:
+    """Return `value` if it can be a trigger id: text of 1 to 512 bytes without control characters."""
+    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value.encode()) <= MAX_ID_BYTES:
+        raise NameNotValidError("trigger id", value, f"printable text of 1 to {MAX_ID_BYTES} bytes is allowed")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKeys:
+    """The keys of one trigger queue."""
+
+    queue: str
+
+    def __post_init__(self) -> None:
+        check_name("queue", self.queue)
+
+    @property
+    def prefix(self) -> str:
+        return f"triggerd:{{{self.queue}}}:"
+
+    @property
+    def triggers(self) -> str:
+        return self.prefix + _TRIGGERS
+
+    @property
+    def deadlines(self) -> str:
+        return self.prefix + _DEADLINES
+
+    @property
+    def dead(self) -> str:
+        return self.prefix + _DEAD
+
+    @property
+    def control(self) -> str:
+        return self.prefix + _CONTROL
+
+    def record(self, trigger_id: str) -> str:
+        return self.prefix + _RECORD + trigger_id
+
+    def done(self, trigger_id: str) -> str:
+        return self.prefix + _DONE + trigger_id
+
+    def consumer(self, name: str) -> str:
+        return self.prefix + _CONSUMER + name
+
+    def events(self, reply_to: str) -> str:
+        return self.prefix + _EVENTS + check_name("reply_to", reply_to)
+
+
+def _lua(names: dict[str, str]) -> str:
+    return ", ".join(f"{name} = '{value}'" for name, value in names.items())
+
+
+LUA_NAMES = f"""\
+local KEY = {{ {_lua({"TRIGGERS": _TRIGGERS, "RECORD": _RECORD, "DONE": _DONE, "DEADLINES": _DEADLINES,
+                      "CANCELS": _CANCELS, "CONSUMER": _CONSUMER, "EVENTS": _EVENTS, "DEAD": _DEAD,
+                      "CONTROL": _CONTROL})} }}
+local F = {{ {_lua({"ID": ID, "REPLY": REPLY, "DEADLINE": DEADLINE, "ENV": ENV, "ENTRY": ENTRY,
+                    "DEFERRED": DEFERRED, "SEQ": SEQ, "CANCEL": CANCEL, "CHECKPOINT": CHECKPOINT,
+                    "ADOPTIONS": ADOPTIONS, "REPLAY_OF": REPLAY_OF, "OUTCOME": OUTCOME, "EVENT": EVENT,
+                    "WHY": WHY, "CODE": CODE, "TIME": TIME, "BYTES": BYTES})} }}
+local GROUP = '{TRIGGER_GROUP}'
+local RESUMERS = '{RESUMER_GROUP}'
+local DRAINED = '{DRAINED}'
+local MAX_ID_BYTES = {MAX_ID_BYTES}
+local P = string.sub(KEYS[1], 1, -#KEY.TRIGGERS - 1)
+local T = KEYS[1]
+"""
