@@ -40,8 +40,8 @@ class ConnectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """Check TLS certificates (True), do not (False), or check against this CA bundle (a path)."""
 
     botocore: dict[str, Any] = {}
-    """More options of ``botocore.config.Config``, as ``{"use_fips_endpoint": true}``. Time-outs and retries are
-    set by `AwsSettings` and the poller: hidden retries inside the SDK would spend quota that nobody counts."""
+    """More options of ``botocore.config.Config``, as ``{"use_fips_endpoint": true}``. Not `retries`: the
+    poller decides when to send again, hidden retries inside the SDK would spend quota that nobody counts."""
 
 
 class AwsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,11 +51,11 @@ class AwsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Connections by name. ``default`` exists even where it is not listed."""
 
     waiter_folders: tuple[str, ...] = ()
-    """Folders with your own ``<service>.json`` waiter definitions; they go before the shipped ones, first folder first."""
+    """Folders with your own ``<service>.json`` waiters; they go before the shipped ones, in this order."""
 
     max_concurrent_calls: int = 64
-    """AWS calls in flight at once, all services together. 64 calls of 100 ms are 640 calls/s, far above any default
-    quota; more would only hold memory and sockets while AWS is slow."""
+    """AWS calls in flight at once, all services together. 64 calls of 100 ms are 640 calls/s, far above any
+    default quota; more would only hold memory and sockets while AWS is slow."""
 
     connect_timeout_s: float = 5.0
     """Seconds to open a connection. Short: a poll that could not be sent is simply sent again."""
@@ -70,4 +70,4 @@ class AwsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """First polls that may go out at once. A wait that starts alone is never held back."""
 
     start_rate_per_s: float = 200.0
-    """Beyond the burst, first polls per second: a restart with 50,000 waits ramps up instead of being throttled."""
+    """Beyond the burst, first polls per second: a restart with 50,000 waits ramps up, unthrottled."""
