@@ -1,8 +1,15 @@
 """What the daemon is told: frozen structs, every field with its unit, its default and why."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import msgspec
+
+from triggerd.envelope import MAX_ENVELOPE_BYTES
+from triggerd.errors import ConfigError, NameNotValidError
+from triggerd.keys import check_name
+
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 
 class ConnectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,3 +78,119 @@ class AwsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     start_rate_per_s: float = 200.0
     """Beyond the burst, first polls per second: a restart with 50,000 waits ramps up, unthrottled."""
+
+
+class RedisSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The one Redis or Valkey server (>= 6.2) that holds the queues."""
+
+    url: str = "redis://localhost:6379/0"
+    """``redis://``, ``rediss://`` (TLS) or ``unix://``, with user and password where the server asks for them."""
+
+    command_timeout_ms: int = 5_000
+    """Milliseconds until an unanswered command counts as lost. The longest script takes 10 ms; five seconds
+    outlast a slow fsync and a failover's reconnect, and are below `drain_timeout_s`, so a drain can still end."""
+
+    connect_retry_ms: int = 500
+    """Milliseconds between attempts while Redis is away; the daemon waits for it for ever and says so."""
+
+
+class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The endpoint for Prometheus and health checks: /metrics, /livez, /readyz."""
+
+    enabled: bool = True
+    """Serve it at all."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Loopback, because it asks nobody for a password."""
+
+    port: int = 9464
+    """TCP port; 0 takes any free one and logs it. 9464 is the port registered for OpenTelemetry's exporter."""
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What goes to stderr."""
+
+    format: Literal["json", "console", "auto"] = "auto"
+    """One JSON object a line, or lines for people. auto: for people on a terminal, else JSON."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is written. Each single trigger's start and end are `debug`, its failure `warning`."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything the daemon is told."""
+
+    queues: tuple[str, ...] = ("default",)
+    """Trigger queues to serve. They share `capacity`; each costs four connections to Redis."""
+
+    capacity: int = 100_000
+    """Triggers that run at once. An AWS wait takes up to 4 KiB, so these are 400 MB; the excess stays in Redis."""
+
+    allow: tuple[str, ...] = ()
+    """Classpaths of your triggers, exact or with ``*`` as in ``acme.triggers.*``. The bundled triggers and those
+    that an installed package announces (entry points ``triggerd.triggers``) are always allowed; nothing else is
+    ever imported, whatever stands on the queue."""
+
+    lease_ms: int = 10_000
+    """Milliseconds after which a silent daemon's triggers are taken over. It is renewed every third of this, so
+    two renewals may be lost; shorter moves work after a mere pause, longer delays it after a crash."""
+
+    result_ttl_s: int = 3_600
+    """Seconds that a finished trigger's result is kept and its id recognised. At least 300: a producer that
+    retries a defer after that would start a second trigger. 1,000/s for an hour hold about 1.2 GB in Redis."""
+
+    max_envelope_bytes: int = MAX_ENVELOPE_BYTES
+    """Bytes of one trigger at most; larger ones are buried undecoded. The SDK refuses what is over the default."""
+
+    drain_timeout_s: float = 20.0
+    """Seconds from SIGTERM to the exit. Handing over takes one; the rest is for events not yet published and for
+    clean-ups. Longer than `redis.command_timeout_ms`, shorter than systemd's TimeoutStopSec (30 in our unit)."""
+
+    redis: RedisSettings = RedisSettings()
+    http: HttpSettings = HttpSettings()
+    logs: LogSettings = LogSettings()
+    aws: AwsSettings = AwsSettings()
+
+
+def check(settings: Settings) -> None:
+    """Check each value's range and how the values fit together.
+
+    Raises:
+        ConfigError: Names the key, its value and why it cannot be.
+    """
+    for key, value, sound, why in _rules(settings):
+        if not sound:
+            raise ConfigError(key, value, why)
+    for queue in settings.queues:
+        try:
+            check_name("queue", queue)
+        except NameNotValidError as error:
+            raise ConfigError("queues", queue, str(error)) from error
+
+
+def _rules(settings: Settings) -> Iterator[tuple[str, object, bool, str]]:
+    """Every rule as (key, value, whether it holds, what it says)."""
+    redis, http, aws = settings.redis, settings.http, settings.aws
+    yield "queues", settings.queues, bool(settings.queues), "name at least one queue"
+    yield ("queues", settings.queues, len(set(settings.queues)) == len(settings.queues), "a queue is named twice")
+    yield "capacity", settings.capacity, settings.capacity >= 1, "at least 1"
+    yield ("lease_ms", settings.lease_ms, 500 <= settings.lease_ms <= 600_000,
+           "500 ms to 10 minutes: shorter and a mere pause costs the lease, longer and a crash goes unnoticed")
+    yield ("result_ttl_s", settings.result_ttl_s, settings.result_ttl_s >= 300,
+           "at least 300 s, or a producer's retried defer becomes a second trigger")
+    yield ("max_envelope_bytes", settings.max_envelope_bytes, 1024 <= settings.max_envelope_bytes <= MAX_ENVELOPE_BYTES,
+           f"1,024 to {MAX_ENVELOPE_BYTES:,} bytes")
+    # The URL itself is not repeated: it may hold a password.
+    scheme = redis.url.partition("://")[0]
+    yield ("redis.url", f"{scheme[:10]}://...", scheme in _REDIS_SCHEMES,
+           f"begins with one of {', '.join(_REDIS_SCHEMES)}")
+    yield ("redis.command_timeout_ms", redis.command_timeout_ms, redis.command_timeout_ms >= 100, "at least 100 ms")
+    yield ("redis.connect_retry_ms", redis.connect_retry_ms, redis.connect_retry_ms >= 10, "at least 10 ms")
+    yield ("drain_timeout_s", settings.drain_timeout_s, settings.drain_timeout_s * 1000 > redis.command_timeout_ms,
+           f"longer than redis.command_timeout_ms ({redis.command_timeout_ms} ms), or the last publish is cut off")
+    yield "http.port", http.port, 0 <= http.port <= 65_535, "0 to 65535"
+    yield "aws.max_concurrent_calls", aws.max_concurrent_calls, aws.max_concurrent_calls >= 1, "at least 1"
+    for key in ("connect_timeout_s", "read_timeout_s", "keepalive_s", "start_rate_per_s"):
+        value = getattr(aws, key)
+        yield f"aws.{key}", value, value > 0, "more than 0"
+    yield "aws.start_burst", aws.start_burst, aws.start_burst >= 1, "at least 1"

@@ -1,0 +1,146 @@
+"""Settings: precedence, parsing, and the message that each mistake gets."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from triggerd.cli.config import load
+from triggerd.data import data_path
+from triggerd.errors import ConfigError
+from triggerd.settings import ConnectionSettings, Settings, check
+
+
+def load_text(tmp_path: Path, text: str = "", environ: dict[str, str] | None = None,
+              overrides: dict[str, Any] | None = None) -> Settings:
+    file = tmp_path / "triggerd.toml"
+    file.write_text(text)
+    return load(file, environ or {}, overrides or {})
+
+
+def test_without_any_source_the_defaults_hold() -> None:
+    assert load(None, {}, {}) == Settings()
+
+
+def test_flags_go_before_environment_before_file_before_default(tmp_path: Path) -> None:
+    text = 'capacity = 1\nlease_ms = 1000\ndrain_timeout_s = 30\n[redis]\nurl = "redis://file"\n'
+    environ = {"TRIGGERD_LEASE_MS": "2000", "TRIGGERD_DRAIN_TIMEOUT_S": "40"}
+    settings = load_text(tmp_path, text, environ, {"drain_timeout_s": 50})
+    assert (settings.capacity, settings.lease_ms, settings.drain_timeout_s) == (1, 2000, 50)
+    assert settings.redis.url == "redis://file"
+    assert settings.result_ttl_s == Settings().result_ttl_s
+
+
+def test_the_environment_nests_by_two_underscores_and_parses_lists_and_tables(tmp_path: Path) -> None:
+    settings = load_text(tmp_path, environ={
+        "TRIGGERD_REDIS__URL": "redis://env",
+        "TRIGGERD_QUEUES": "default,slow",
+        "TRIGGERD_ALLOW": '["acme.triggers.*"]',
+        "TRIGGERD_HTTP__ENABLED": "false",
+        "TRIGGERD_AWS__CONNECTIONS__PROD__REGION": "eu-west-1",
+        "TRIGGERD_AWS__CONNECTIONS__PROD__ENDPOINTS": '{"sts": "https://sts.example"}',
+        "TRIGGERD_CONFIG": "elsewhere.toml",
+        "PATH": "/bin",
+    })
+    assert settings.redis.url == "redis://env"
+    assert settings.queues == ("default", "slow")
+    assert settings.allow == ("acme.triggers.*",)
+    assert settings.http.enabled is False
+    prod = ConnectionSettings(region="eu-west-1", endpoints={"sts": "https://sts.example"})
+    assert settings.aws.connections == {"prod": prod}
+
+
+def test_connections_of_file_and_environment_merge_field_by_field(tmp_path: Path) -> None:
+    settings = load_text(tmp_path, '[aws.connections.prod]\nregion = "eu-west-1"\nprofile = "data"\n',
+                         {"TRIGGERD_AWS__CONNECTIONS__PROD__REGION": "us-east-1"})
+    assert settings.aws.connections["prod"] == ConnectionSettings(region="us-east-1", profile="data")
+
+
+@pytest.mark.parametrize(("text", "lease_ms"), [("5000", 5000), ("10s", 10_000), ("1.5s", 1500), ("750 ms", 750)])
+def test_a_duration_is_read_in_the_unit_of_its_key(tmp_path: Path, text: str, lease_ms: int) -> None:
+    assert load_text(tmp_path, environ={"TRIGGERD_LEASE_MS": text}).lease_ms == lease_ms
+
+
+def test_durations_are_read_in_the_file_too(tmp_path: Path) -> None:
+    assert load_text(tmp_path, 'result_ttl_s = "2h"').result_ttl_s == 7200
+
+
+def test_an_unknown_key_of_the_file_is_refused_with_a_did_you_mean(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"redis\.ulr.*triggerd\.toml.*did you mean 'redis\.url'"):
+        load_text(tmp_path, '[redis]\nulr = "redis://x"\n')
+
+
+def test_an_unknown_variable_is_refused_with_a_did_you_mean_in_its_own_spelling(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"TRIGGERD_LEASE_SM.*environment.*did you mean 'TRIGGERD_LEASE_MS'"):
+        load_text(tmp_path, environ={"TRIGGERD_LEASE_SM": "1"})
+
+
+def test_an_unknown_key_of_a_connection_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"aws\.connections\.x\.regoin.*did you mean 'aws\.connections\.x\.region'"):
+        load_text(tmp_path, '[aws.connections.x]\nregoin = "eu-west-1"\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('capacity = "many"', r"capacity = 'many': .*int.*triggerd\.toml"),
+        ("capacity = 0", r"capacity = 0: at least 1"),
+        ("queues = []", r"queues.*at least one"),
+        ('queues = ["a", "a"]', r"queues.*twice"),
+        ('queues = ["{a}"]', r"queues = '\{a\}'"),
+        ("lease_ms = 100", r"lease_ms = 100: 500 ms"),
+        ("result_ttl_s = 60", r"result_ttl_s = 60: at least 300"),
+        ("drain_timeout_s = 5", r"drain_timeout_s = 5.*redis\.command_timeout_ms"),
+        ('[redis]\nurl = "http://u:secret@h"', r"redis\.url = 'http://\.\.\.': begins with"),
+        ("[http]\nport = 70000", r"http\.port = 70000"),
+        ('[logs]\nformat = "xml"', r"logs\.format = 'xml'"),
+        ("[aws]\nread_timeout_s = 0", r"aws\.read_timeout_s = 0"),
+        ("redis = 3", r"redis = 3: a table"),
+        ("capacity = ", r"config file.*cannot be read"),
+    ],
+)
+def test_an_unusable_value_is_named_with_its_key_and_the_reason(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        load_text(tmp_path, text)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_config_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "none.toml", {}, {})
+
+
+def test_the_defaults_pass_their_own_check() -> None:
+    check(Settings())
+
+
+def sample() -> str:
+    return data_path("config/triggerd.toml").read_text()
+
+
+def test_the_sample_config_means_the_defaults(tmp_path: Path) -> None:
+    assert load_text(tmp_path, sample()) == Settings()
+
+
+def test_the_sample_config_uncommented_gives_the_defaults_and_one_example_connection(tmp_path: Path) -> None:
+    text = re.sub(r"^# (?=\w+ = |\[)", "", sample(), flags=re.MULTILINE)
+    settings = load_text(tmp_path, text)
+    assert settings.aws.connections["default"].region == "eu-central-1"
+    plain = msgspec.structs.replace(settings, aws=msgspec.structs.replace(settings.aws, connections={}))
+    assert plain == Settings()
+
+
+def keys(struct: type[msgspec.Struct]) -> list[str]:
+    found = []
+    for field in msgspec.structs.fields(struct):
+        found.append(field.name)
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            found += keys(field.type)
+    return found
+
+
+@pytest.mark.parametrize("key", sorted({*keys(Settings), *keys(ConnectionSettings)}))
+def test_every_key_stands_in_the_sample_config(key: str) -> None:
+    assert re.search(rf"(^(# )?{key} = )|(\[[\w.]*\b{key}\b)", sample(), re.MULTILINE)

@@ -1,0 +1,1 @@
+"""The daemon: claim -> registry -> runner -> settle, and what keeps it alive and honest."""
