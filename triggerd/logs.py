@@ -1,0 +1,129 @@
+"""Logs: structlog set up once, every line of a run with its trigger id, nothing secret on any line.
+
+A line is an event and fields: ``log.info("lease lapsed", queue="default")``. It goes to stderr, as JSON or for people.
+"""
+
+import logging
+import os
+import re
+import sys
+from contextvars import ContextVar
+from typing import Any, TextIO
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from triggerd.settings import LogSettings
+
+# (trigger id, classpath) of the run that is being driven. One variable per run, not one per field:
+# it is set for every single trigger.
+_run: ContextVar[tuple[str, str] | None] = ContextVar("triggerd_run", default=None)
+
+_URL_PASSWORD = re.compile(r"(\w+://[^/\s:@]*:)[^/\s@]+(?=@)")
+_SECRET_NAME = re.compile(r"passw|secret|token|credential|signing_key", re.IGNORECASE)
+_HIDDEN = "***"
+
+# syslog's severities, which journald reads from the start of a line.
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """The logger of one part of the program."""
+    return structlog.stdlib.get_logger(name)
+
+
+def bind_run(trigger_id: str, classpath: str) -> None:
+    """Put these on every further line of the current task and of the tasks that it starts."""
+    _run.set((trigger_id, classpath))
+
+
+def redact_url(url: str) -> str:
+    """`url` without its password."""
+    return _URL_PASSWORD.sub(rf"\1{_HIDDEN}", url)
+
+
+def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
+    """Set up structlog and the standard library's logging; called once, by the program's start.
+
+    Args:
+        settings: Format and level.
+        stream: Where lines go; stderr where None.
+    """
+    out = sys.stderr if stream is None else stream
+    console = settings.format == "console" or (settings.format == "auto" and out.isatty())
+    level = getattr(logging, settings.level.upper())
+    shared: list[Processor] = [
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _add_run,
+    ]
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(out, console=console)],
+    ))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # Their debug lines hold request headers and credentials' sources, their info lines every single call.
+    for noisy in ("botocore", "aiobotocore", "aiohttp", "asyncio", "urllib3"):
+        logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _rendering(out: TextIO, *, console: bool) -> list[Processor]:
+    """The last steps of a line: from a dict to text."""
+    if console:
+        plain = structlog.dev.plain_traceback
+        return [_redact, structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)]
+    steps: list[Processor] = [
+        structlog.processors.format_exc_info,
+        _redact,
+        structlog.processors.JSONRenderer(serializer=_to_json),
+    ]
+    return [*steps[:-1], _with_priority(steps[-1])] if _is_journal(out) else steps
+
+
+def _add_run(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    run = _run.get()
+    if run is not None:
+        line.setdefault("trigger_id", run[0])
+        line.setdefault("classpath", run[1])
+    return line
+
+
+def _redact(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    for key, value in line.items():
+        if _SECRET_NAME.search(key):
+            line[key] = _HIDDEN
+        elif isinstance(value, str) and "://" in value:
+            line[key] = redact_url(value)
+    return line
+
+
+def _to_json(line: dict[str, Any], **_options: Any) -> str:
+    return msgspec.json.encode(line, enc_hook=repr).decode()
+
+
+def _is_journal(out: TextIO) -> bool:
+    """Whether `out` is the journal's socket, which systemd names by device and inode."""
+    try:
+        at = os.fstat(out.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{at.st_dev}:{at.st_ino}"
+
+
+def _with_priority(render: Processor) -> Processor:
+    def prefixed(logger: WrappedLogger, method: str, line: EventDict) -> str:
+        priority = _PRIORITIES.get(line.get("level", "info"), 6)
+        return f"<{priority}>{render(logger, method, line)!s}"
+
+    return prefixed
