@@ -139,8 +139,16 @@ class WaitError(TriggerdError):
 
     code = "wait"
 
-    def __init__(self, message: str, *, aws_code: str | None = None, last_status: str | None = None,
-                 polls: int = 0, waited_s: float = 0.0, response: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        aws_code: str | None = None,
+        last_status: str | None = None,
+        polls: int = 0,
+        waited_s: float = 0.0,
+        response: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.aws_code, self.last_status = aws_code, last_status
         self.polls, self.waited_s = polls, waited_s
@@ -225,7 +233,7 @@ class UnknownTriggerError(TriggerdError):
 
     def __init__(self, trigger_id: str, queue: str) -> None:
         super().__init__(
-            f"no trigger {trigger_id!r} on queue {queue!r}: never deferred there, or finished longer ago than result_ttl"
+            f"no trigger {trigger_id!r} on queue {queue!r}: never deferred there, or finished over result_ttl ago"
         )
         self.trigger_id, self.queue = trigger_id, queue
 

@@ -101,18 +101,20 @@ class QueueKeys:
         return self.prefix + _EVENTS + check_name("reply_to", reply_to)
 
 
-def _lua(names: dict[str, str]) -> str:
-    return ", ".join(f"{name} = '{value}'" for name, value in names.items())
-
+_FIELDS = (ID, REPLY, DEADLINE, ENV, ENTRY, DEFERRED, SEQ, CANCEL, CHECKPOINT, ADOPTIONS, REPLAY_OF, OUTCOME, EVENT)
+_DEAD_FIELDS = (WHY, CODE, TIME, BYTES)
+_LUA_KEYS = ", ".join(
+    f"{name} = '{key}'"
+    for name, key in (
+        ("TRIGGERS", _TRIGGERS), ("RECORD", _RECORD), ("DONE", _DONE), ("DEADLINES", _DEADLINES), ("CANCELS", _CANCELS),
+        ("CONSUMER", _CONSUMER), ("EVENTS", _EVENTS), ("DEAD", _DEAD), ("CONTROL", _CONTROL),
+    )
+)  # fmt: skip
+_LUA_FIELDS = ", ".join(f"{name.upper()} = '{name}'" for name in (*_FIELDS, *_DEAD_FIELDS))
 
 LUA_NAMES = f"""\
-local KEY = {{ {_lua({"TRIGGERS": _TRIGGERS, "RECORD": _RECORD, "DONE": _DONE, "DEADLINES": _DEADLINES,
-                      "CANCELS": _CANCELS, "CONSUMER": _CONSUMER, "EVENTS": _EVENTS, "DEAD": _DEAD,
-                      "CONTROL": _CONTROL})} }}
-local F = {{ {_lua({"ID": ID, "REPLY": REPLY, "DEADLINE": DEADLINE, "ENV": ENV, "ENTRY": ENTRY,
-                    "DEFERRED": DEFERRED, "SEQ": SEQ, "CANCEL": CANCEL, "CHECKPOINT": CHECKPOINT,
-                    "ADOPTIONS": ADOPTIONS, "REPLAY_OF": REPLAY_OF, "OUTCOME": OUTCOME, "EVENT": EVENT,
-                    "WHY": WHY, "CODE": CODE, "TIME": TIME, "BYTES": BYTES})} }}
+local KEY = {{ {_LUA_KEYS} }}
+local F = {{ {_LUA_FIELDS} }}
 local GROUP = '{TRIGGER_GROUP}'
 local RESUMERS = '{RESUMER_GROUP}'
 local DRAINED = '{DRAINED}'
@@ -120,3 +122,4 @@ local MAX_ID_BYTES = {MAX_ID_BYTES}
 local P = string.sub(KEYS[1], 1, -#KEY.TRIGGERS - 1)
 local T = KEYS[1]
 """
+"""The Lua scripts' header: these names, and from KEYS[1] (the trigger stream T) the prefix P of all other keys."""

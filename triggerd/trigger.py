@@ -43,9 +43,16 @@ class AwsContext(Protocol):
         ...
 
     async def wait(
-        self, service: str, waiter_name: str, waiter_args: Mapping[str, Any], *,
-        delay: float | None = None, max_attempts: int | None = None,
-        connection: str = "default", region: str | None = None, status_queries: Sequence[str] = (),
+        self,
+        service: str,
+        waiter_name: str,
+        waiter_args: Mapping[str, Any],
+        *,
+        delay: float | None = None,
+        max_attempts: int | None = None,
+        connection: str = "default",
+        region: str | None = None,
+        status_queries: Sequence[str] = (),
     ) -> WaitResponse:
         """Wait as botocore's waiter would and return the last answer.
 

@@ -1,0 +1,190 @@
+"""Trigger envelopes and values <-> msgpack bytes: versioned, size-limited, strictly decoded.
+
+A trigger envelope is a msgpack array ``[version, resume, classpath, kwargs]`` in which `resume` and `kwargs` are
+packed once more, as binary. So a reader decodes no deeper than it must: the daemon looks at version and classpath
+before it touches the kwargs, never looks into `resume` (what the caller wants back with the event), and a Lua script
+can copy `resume` into an event without decoding anything else.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import msgpack
+
+from triggerd.errors import (
+    EnvelopeDecodeError,
+    EnvelopePackError,
+    EnvelopeTooLargeError,
+    EnvelopeVersionError,
+)
+
+VERSION = 1
+MAX_ENVELOPE_BYTES = 256 * 1024
+"""Limit of a trigger and of an event envelope. 100 of them make one script call, so this bounds what one call moves."""
+
+_MAX_DEPTH = 32
+_INT_RANGE = range(-(2**63), 2**64)
+
+
+def pack(value: Any, path: str = "value") -> bytes:
+    """`value` as msgpack bytes.
+
+    Carried: None, bool, int (64 bit), float, str, bytes, list, tuple, dict (keys: str, int, bytes, bool), set,
+    frozenset, datetime (with its UTC offset, without the zone's name), date, timedelta, Decimal.
+
+    Raises:
+        EnvelopePackError: Something else stands in `value`; the error names its path and its type.
+    """
+    try:
+        packed: bytes = msgpack.packb(value, use_bin_type=True, strict_types=True, default=_extend)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        _explain(value, path, 0)
+        raise EnvelopePackError(path, str(error)) from error
+    return packed
+
+
+def unpack(data: bytes) -> Any:
+    """The value that `pack` made bytes of.
+
+    Raises:
+        EnvelopeDecodeError: These bytes are not msgpack, or hold a type that triggerd does not know.
+    """
+    try:
+        return msgpack.unpackb(data, raw=False, strict_map_key=False, use_list=True, ext_hook=_restore)
+    except EnvelopeDecodeError:
+        raise
+    except Exception as error:  # msgpack and the types raise whatever hostile bytes lead them to
+        raise EnvelopeDecodeError(f"not msgpack: {type(error).__name__}: {error}") from error
+
+
+def pack_binary(data: bytes) -> bytes:
+    """`data` as a msgpack binary with a header of fixed length, as the Lua scripts write it too."""
+    return b"\xc6" + len(data).to_bytes(4, "big") + data
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerEnvelope:
+    """A decoded trigger envelope; kwargs are unpacked only when asked for."""
+
+    classpath: str
+    kwargs_bytes: bytes
+    resume: bytes
+
+    def kwargs(self) -> dict[str, Any]:
+        """The keyword arguments of the trigger.
+
+        Raises:
+            EnvelopeDecodeError: They are not a map with text as keys.
+        """
+        kwargs = unpack(self.kwargs_bytes)
+        if not isinstance(kwargs, dict) or not all(isinstance(key, str) for key in kwargs):
+            raise EnvelopeDecodeError(f"kwargs of {self.classpath} are not a map with text as keys")
+        return kwargs
+
+
+def encode_trigger(classpath: str, kwargs: Mapping[str, Any], resume: bytes = b"") -> bytes:
+    """The envelope of a trigger.
+
+    Raises:
+        EnvelopePackError: A kwarg cannot be put on the wire. EnvelopeTooLargeError: over `MAX_ENVELOPE_BYTES`.
+    """
+    if not isinstance(classpath, str) or not classpath:
+        raise EnvelopePackError("classpath", f"a dotted path is expected, not {classpath!r}")
+    for key in kwargs:
+        if not isinstance(key, str):
+            raise EnvelopePackError("kwargs", f"keys are the constructor's argument names, not {key!r}")
+    packed = pack(dict(kwargs), "kwargs")
+    envelope = b"\x94" + pack(VERSION) + pack_binary(resume) + pack(classpath) + pack_binary(packed)
+    check_size(f"the envelope of {classpath}", envelope)
+    return envelope
+
+
+def decode_trigger(envelope: bytes) -> TriggerEnvelope:
+    """Read the header of a trigger envelope.
+
+    Raises:
+        EnvelopeTooLargeError, EnvelopeVersionError, EnvelopeDecodeError: It cannot be run by this triggerd.
+    """
+    check_size("the envelope", envelope)
+    fields = unpack_versioned(envelope)
+    match fields:
+        case [_, bytes() as resume, str() as classpath, bytes() as kwargs] if classpath:
+            return TriggerEnvelope(classpath, kwargs, resume)
+    raise EnvelopeDecodeError("a trigger envelope is [version, resume, classpath, kwargs]")
+
+
+def unpack_versioned(envelope: bytes) -> list[Any]:
+    """The fields of a trigger or event envelope whose version this triggerd reads."""
+    fields = unpack(envelope)
+    if not isinstance(fields, list) or not fields or type(fields[0]) is not int:
+        raise EnvelopeDecodeError("an envelope is an array that begins with its version")
+    if fields[0] != VERSION:
+        raise EnvelopeVersionError(fields[0], VERSION)
+    return fields
+
+
+def check_size(what: str, envelope: bytes) -> None:
+    """Raise EnvelopeTooLargeError if `envelope` is over the limit."""
+    if len(envelope) > MAX_ENVELOPE_BYTES:
+        raise EnvelopeTooLargeError(what, len(envelope), MAX_ENVELOPE_BYTES)
+
+
+# msgpack extension types for what plain msgpack has no word for: code -> (type, to bytes, from bytes).
+# The codes are on the wire: never reuse one. Sets are sorted by their bytes, so that equal sets make equal envelopes.
+_EXTENSIONS: dict[int, tuple[type, Callable[[Any], bytes], Callable[[bytes], Any]]] = {
+    1: (tuple, lambda value: pack(list(value)), lambda data: tuple(unpack(data))),
+    2: (set, lambda value: pack(sorted(map(pack, value))), lambda data: set(map(unpack, unpack(data)))),
+    3: (frozenset, lambda value: pack(sorted(map(pack, value))), lambda data: frozenset(map(unpack, unpack(data)))),
+    4: (dt.datetime, lambda value: value.isoformat().encode(), lambda data: dt.datetime.fromisoformat(data.decode())),
+    5: (dt.date, lambda value: value.isoformat().encode(), lambda data: dt.date.fromisoformat(data.decode())),
+    6: (
+        dt.timedelta,
+        lambda value: pack([value.days, value.seconds, value.microseconds]),
+        lambda data: dt.timedelta(*unpack(data)),
+    ),
+    7: (Decimal, lambda value: str(value).encode(), lambda data: Decimal(data.decode())),
+}
+_BY_TYPE = {kind: (code, to_bytes) for code, (kind, to_bytes, _) in _EXTENSIONS.items()}
+
+
+def _extend(value: Any) -> msgpack.ExtType:
+    # Exact types only: a subclass (an Enum, a pendulum DateTime, a str with behaviour) would come back as another type.
+    kind = type(value)
+    if kind not in _BY_TYPE:
+        raise TypeError(f"{kind.__module__}.{kind.__qualname__} cannot be put on the wire")
+    code, to_bytes = _BY_TYPE[kind]
+    return msgpack.ExtType(code, to_bytes(value))
+
+
+def _restore(code: int, data: bytes) -> Any:
+    if code not in _EXTENSIONS:
+        raise EnvelopeDecodeError(f"extension type {code} is unknown to this triggerd")
+    return _EXTENSIONS[code][2](data)
+
+
+def _explain(value: Any, path: str, depth: int) -> None:
+    """Find what cannot be packed and raise with its path; only ever called after packing has failed."""
+    if depth > _MAX_DEPTH:
+        raise EnvelopePackError(path, f"nested deeper than {_MAX_DEPTH} levels, or it contains itself")
+    match value:
+        case dict():
+            for key, member in value.items():
+                if type(key) not in (str, int, bytes, bool):
+                    raise EnvelopePackError(path, f"a key is {key!r}: str, int, bytes or bool is allowed")
+                _explain(member, f"{path}[{key!r}]", depth + 1)
+        case list() | tuple():
+            for index, member in enumerate(value):
+                _explain(member, f"{path}[{index}]", depth + 1)
+        case set() | frozenset():
+            for member in value:
+                _explain(member, f"{path}{{{member!r}}}", depth + 1)
+        case int() if value not in _INT_RANGE:
+            raise EnvelopePackError(path, f"{value} does not fit into 64 bits: pass it as a str")
+    if type(value) not in (type(None), bool, int, float, str, bytes, list, dict, *_BY_TYPE):
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        raise EnvelopePackError(
+            path, f"{kind} cannot be put on the wire: pass plain data, such as str(value) or a dict"
+        )

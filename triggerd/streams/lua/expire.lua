@@ -1,0 +1,22 @@
+-- expire: end up to n triggers whose deadline has passed, and those whose owner did not act on a cancel.
+-- KEYS: triggers.  ARGV: by, retention_ms, n, grace_ms, event prefix of `timed_out`, event prefix of `cancelled`.
+-- Answer: {id, outcome, ...}.  Needs no owner and no lease: daemons, Resumers and waiting Handles all send it.
+local by, retention_ms, n = ARGV[1], ARGV[2], ARGV[3]
+local now = now_ms()
+local ended = {}
+
+local function sweep(zset, upto, outcome, prefix)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', zset, '-inf', int(upto), 'LIMIT', 0, n)) do
+    if redis.call('HEXISTS', P .. KEY.RECORD .. id, F.ENTRY) == 0 then
+      redis.call('ZREM', zset, id)
+    elseif pcall(retire_from_outside, id, outcome, prefix, by, retention_ms) then
+      redis.call('PUBLISH', P .. KEY.CONTROL, 'retired ' .. id)
+      ended[#ended + 1] = id
+      ended[#ended + 1] = outcome
+    end
+  end
+end
+
+sweep(P .. KEY.DEADLINES, now, 'timed_out', ARGV[5])
+sweep(P .. KEY.CANCELS, now - tonumber(ARGV[4]), 'cancelled', ARGV[6])
+return ended

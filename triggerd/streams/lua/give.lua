@@ -1,0 +1,53 @@
+-- Put before the scripts that make a consumer the owner of trigger entries: claim, load, adopt.
+
+local MAX_DEADLINE_MS = 10 * 24 * 3600 * 1000
+
+local function drop(entry)
+  redis.call('XACK', T, GROUP, entry)
+  redis.call('XDEL', T, entry)
+end
+
+local function bury_raw(entry, fields, code, why)
+  redis.call('XADD', P .. KEY.DEAD, '*', F.ID, field(fields, F.ID) or '', F.ENTRY, entry,
+    F.REPLY, field(fields, F.REPLY) or '', F.WHY, why, F.CODE, code, F.TIME, int(now_ms()),
+    F.BYTES, field(fields, F.ENV) or cjson.encode(fields))
+  drop(entry)
+end
+
+-- What the new owner must know of this entry; false where there is nothing to run.
+local function give(entry, fields)
+  local id, reply, env = field(fields, F.ID), field(fields, F.REPLY), field(fields, F.ENV)
+  if not id or id == '' or not reply or not env or #id > MAX_ID_BYTES then
+    bury_raw(entry, fields, 'undecodable', 'an entry needs id (1 to ' .. MAX_ID_BYTES .. ' bytes), reply and env')
+    return false
+  end
+  local record = P .. KEY.RECORD .. id
+  local r = redis.call('HMGET', record, F.ENTRY, F.CANCEL, F.SEQ, F.CHECKPOINT, F.ADOPTIONS, F.DEFERRED)
+  local deadline = redis.call('ZSCORE', P .. KEY.DEADLINES, id)
+  if not r[1] then
+    if redis.call('EXISTS', P .. KEY.DONE .. id) == 1 then drop(entry) return false end
+    -- A plain XADD by somebody without the SDK is a deferral too.
+    local now = now_ms()
+    local wanted = tonumber(field(fields, F.DEADLINE) or '')
+    if not wanted or wanted > now + MAX_DEADLINE_MS then wanted = now + MAX_DEADLINE_MS end
+    deadline = int(wanted)
+    redis.call('HSET', record, F.ENTRY, entry, F.REPLY, reply, F.DEFERRED, int(now))
+    redis.call('ZADD', P .. KEY.DEADLINES, deadline, id)
+    r = { entry, false, false, false, false, int(now) }
+  elseif r[1] ~= entry then
+    drop(entry)  -- the same id once more; the record says which entry is the trigger
+    return false
+  end
+  return { entry, id, env, reply, deadline or '0', r[2] or false, r[3] or '0', r[4] or false, r[5] or '0', r[6] or '0' }
+end
+
+-- give() each of these entries; whatever goes wrong with one becomes its dead letter.
+local function give_all(entries)
+  local given = {}
+  for _, entry in ipairs(entries) do
+    local ok, answer = pcall(give, entry[1], entry[2])
+    if not ok then pcall(bury_raw, entry[1], entry[2], 'claim_error', text_of(answer)) end
+    if ok and answer then given[#given + 1] = answer end
+  end
+  return given
+end

@@ -1,0 +1,99 @@
+"""The result stream: events of one `reply_to` on their way to the Resumers of one consumer group.
+
+Delivery is at least once: an event is pending for the resumer that took it until it is acked; of a dead resumer the
+others adopt. Acked events are deleted, unacked ones never are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from triggerd.keys import BATCH, QueueKeys, check_name
+from triggerd.streams.leases import ADOPT_STATUS, AdoptStatus
+from triggerd.streams.script import Call, nothing, script_call, text
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveredEvent:
+    """An event entry that a resumer has taken; `deliveries` counts this one too. `event` is the event envelope."""
+
+    entry: str
+    deliveries: int
+    trigger_id: str
+    seq: int
+    outcome: str
+    event: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedEvents:
+    """The answer of `claim`. Without `lease_held` nothing was taken."""
+
+    lease_held: bool
+    events: list[DeliveredEvent]
+    last_entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedEvents:
+    """The answer of `adopt`, statuses as of `Leases.adopt`."""
+
+    status: AdoptStatus
+    events: list[DeliveredEvent]
+
+
+class ResultStream:
+    """The verbs of one result stream."""
+
+    def __init__(self, queue: str, reply_to: str) -> None:
+        self._keys = QueueKeys(queue)
+        self.reply_to = check_name("reply_to", reply_to)
+
+    def prepare(self) -> Call[None]:
+        """Make the stream and its consumer group where they are missing."""
+        return self._call("prepare", [], nothing)
+
+    def claim(self, consumer: str, count: int) -> Call[ClaimedEvents]:
+        """Take at most `count` (up to `BATCH`) new events."""
+        return self._call("claim_events", [consumer, min(count, BATCH)], _read_claimed)
+
+    def wait_for_new(self, last_entry: str, block_ms: int) -> Call[None]:
+        """Return when there is an event after `last_entry`, or after `block_ms`. Owns nothing."""
+        key = self._keys.events(self.reply_to)
+        return Call("wait_for_new", ("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", key, last_entry), nothing)
+
+    def adopt(self, me: str, owner: str, count: int, after: str = "") -> Call[AdoptedEvents]:
+        """Take at most `count` events of a dead resumer; with ``owner == me`` one's own (audit), paged by `after`."""
+        return self._call("adopt_events", [me, owner, min(count, BATCH), after], _read_adopted)
+
+    def ack(self, entries: Sequence[str]) -> Call[None]:
+        """These events (at most `BATCH`) have been handled."""
+        return self._call("ack", entries[:BATCH], nothing)
+
+    def release(self, me: str, entries: Sequence[str]) -> Call[None]:
+        """Give events back: this resumer could not handle them now, another one may, or this one later."""
+        return self._call("release_events", [me, *entries[:BATCH]], nothing)
+
+    def bury(self, me: str, entry: str, code: str, why: str) -> Call[bool]:
+        """Make a dead letter of an event that no handler could take. Answer False: it is not mine (any more)."""
+        return self._call("bury_event", [me, entry, code, why], bool)
+
+    def _call(self, name: str, args: Sequence[Any], read: Any) -> Call[Any]:
+        return script_call(name, self._keys.triggers, [self.reply_to, *args], read)
+
+
+def _read_events(reply: Sequence[Any]) -> list[DeliveredEvent]:
+    return [
+        DeliveredEvent(text(entry), int(deliveries), text(trigger_id), int(seq or 0), text(outcome), event or b"")
+        for entry, deliveries, trigger_id, seq, outcome, event in reply
+    ]
+
+
+def _read_claimed(reply: Sequence[Any]) -> ClaimedEvents:
+    if reply[0] == 0:
+        return ClaimedEvents(lease_held=False, events=[], last_entry="")
+    return ClaimedEvents(lease_held=True, events=_read_events(reply[2:]), last_entry=text(reply[1]))
+
+
+def _read_adopted(reply: Sequence[Any]) -> AdoptedEvents:
+    return AdoptedEvents(ADOPT_STATUS[reply[0]], _read_events(reply[1:]))

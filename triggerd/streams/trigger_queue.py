@@ -1,0 +1,237 @@
+"""The trigger queue: its stream, its consumer group, and the record of each trigger in flight.
+
+The pending-entries list of the group is the only owner of a trigger. Every verb may be sent twice; every answer may
+be lost (the daemon then audits: `pending` against what it runs).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from triggerd.clock import wall_ms
+from triggerd.event import EventError, Outcome, ended_prefix
+from triggerd.keys import BATCH, TRIGGER_GROUP, QueueKeys
+from triggerd.streams.script import Call, nothing, script_call, text
+
+DEFAULT_TIMEOUT_MS = 10 * 24 * 3600 * 1000
+"""Every trigger has a deadline: this far off where the caller named none."""
+DEAF_OWNER_MS = 60_000
+"""An owner that has not acted on a cancel for this long is deaf: the trigger ends without it."""
+
+Enqueued = Literal["new", "in_flight", "finished"]
+PUBLISHED, PUBLISHED_BEFORE, FINISHED_BY_ANOTHER, UNKNOWN, NOT_OWNER = 1, 0, -1, -2, -3
+
+
+@dataclass(frozen=True, slots=True)
+class NewTrigger:
+    """A trigger on its way onto the queue. `reply_to` is "" where the event stays in the `done` string only."""
+
+    id: str
+    reply_to: str
+    timeout_ms: int
+    env: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedTrigger:
+    """A trigger that a consumer has just become the owner of."""
+
+    entry: str
+    id: str
+    env: bytes
+    reply_to: str
+    deadline_ms: int
+    cancel: str | None
+    seq: int
+    checkpoint: bytes | None
+    adoptions: int
+    deferred_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The answer of `claim`. Without `lease_held` nothing was claimed: renew the lease, then audit."""
+
+    lease_held: bool
+    triggers: list[ClaimedTrigger]
+    last_entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One event on its way to the result stream."""
+
+    id: str
+    entry: str
+    seq: int
+    outcome: Outcome
+    event: bytes
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """How much a queue holds: waiting to be claimed, owned by a consumer, dead letters."""
+
+    waiting: int
+    pending: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerInFlight:
+    """What Redis knows of a trigger that has not finished. `owner` is "" while nobody has claimed it."""
+
+    id: str
+    entry: str
+    reply_to: str
+    deferred_ms: int
+    deadline_ms: int
+    owner: str
+    seq: int
+    cancel: str
+    adoptions: int
+    env: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerFinished:
+    """What Redis keeps of a finished trigger for `result_ttl`."""
+
+    id: str
+    outcome: Outcome
+    seq: int
+    finished_ms: int
+    by: str
+    event: bytes
+
+
+class TriggerQueue:
+    """The verbs of one queue. Each returns a `Call` for `SyncRedis.run` or `AsyncRedis.run`."""
+
+    def __init__(self, queue: str) -> None:
+        self.keys = QueueKeys(queue)
+
+    def prepare(self) -> Call[None]:
+        """Make the stream and its consumer group where they are missing."""
+        return self._call("prepare", [""], nothing)
+
+    def enqueue(self, items: Sequence[NewTrigger]) -> Call[list[str]]:
+        """Put at most `BATCH` triggers in flight. Answer per trigger: an `Enqueued`, or Redis's error text."""
+        args = [part for item in items[:BATCH] for part in (item.id, item.reply_to, item.timeout_ms, item.env)]
+        return self._call("enqueue", args, lambda reply: [text(answer) for answer in reply])
+
+    def claim(self, consumer: str, count: int) -> Call[Claimed]:
+        """Become the owner of at most `count` (up to `BATCH`) new triggers."""
+        return self._call("claim", [consumer, min(count, BATCH)], _read_claimed)
+
+    def wait_for_new(self, last_entry: str, block_ms: int) -> Call[None]:
+        """Return when there is an entry after `last_entry`, or after `block_ms`. Owns nothing; losing it is harmless."""
+        command = ("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", self.keys.triggers, last_entry)
+        return Call("wait_for_new", command, nothing)
+
+    def pending(self, consumer: str, after: str = "", count: int = 1000) -> Call[list[str]]:
+        """One page of the consumer's own pending entries, in order, for the audit."""
+        return self._call("pending", [consumer, after, count], lambda reply: [text(entry) for entry in reply])
+
+    def load(self, consumer: str, entries: Sequence[str]) -> Call[list[ClaimedTrigger]]:
+        """What the owner must know of entries (at most `BATCH`) that it owns and does not run."""
+        return self._call("load", [consumer, *entries[:BATCH]], read_triggers)
+
+    def publish(self, consumer: str, items: Sequence[Publication], retention_ms: int) -> Call[list[int | str]]:
+        """Publish at most `BATCH` events.
+
+        Answer per event: `PUBLISHED`, `PUBLISHED_BEFORE`; `FINISHED_BY_ANOTHER`, `UNKNOWN`, `NOT_OWNER` (release the
+        run); or Redis's error text (keep the event, send it again).
+        """
+        args: list[Any] = [consumer, retention_ms]
+        for item in items[:BATCH]:
+            args += (item.id, item.entry, item.seq, int(item.final), item.outcome, item.event)
+        return self._call("publish", args, read_codes)
+
+    def cancel(self, trigger_id: str, by: str, retention_ms: int) -> Call[int]:
+        """Ask for the end of a trigger. Answer: 1 it ended, 2 its owner was told, -1 finished before, -2 unknown."""
+        error = EventError("cancelled", f"cancelled by {by} before it ran")
+        return self._call("cancel", [trigger_id, by, retention_ms, ended_prefix(error, wall_ms())], int)
+
+    def extend(self, trigger_id: str, deadline_ms: int) -> Call[int]:
+        """Move a deadline. Answer: 1 moved, -1 finished before, -2 unknown."""
+        return self._call("extend", [trigger_id, deadline_ms], int)
+
+    def expire(self, by: str, retention_ms: int, count: int = BATCH) -> Call[list[tuple[str, Outcome]]]:
+        """End at most `count` triggers whose deadline has passed. Answer: their ids and outcomes."""
+        timed_out = ended_prefix(EventError("timed_out", "the deadline passed"), wall_ms())
+        deaf = "cancelled, but its daemon did not answer: the work on AWS may go on"
+        cancelled = ended_prefix(EventError("cancelled_unconfirmed", deaf), wall_ms())
+        return self._call("expire", [by, retention_ms, count, DEAF_OWNER_MS, timed_out, cancelled], _read_ended)
+
+    def checkpoint(self, consumer: str, trigger_id: str, entry: str, value: bytes) -> Call[bool]:
+        """Keep a small value with the record. Answer False: not the owner (any more)."""
+        return self._call("checkpoint", [consumer, trigger_id, entry, value], bool)
+
+    def show(self, trigger_id: str) -> Call[TriggerInFlight | TriggerFinished | None]:
+        """What is known of a trigger id; None where nothing is (any more)."""
+        return self._call("show", [trigger_id], lambda reply: _read_shown(trigger_id, reply))
+
+    def done(self, trigger_id: str) -> Call[TriggerFinished | None]:
+        """The kept result of a trigger, None while it is in flight or unknown. Cheap enough to ask often."""
+        return Call("done", ("GET", self.keys.done(trigger_id)), lambda reply: read_done(trigger_id, reply))
+
+    def depth(self) -> Call[QueueDepth]:
+        """How much the queue holds."""
+        return self._call("depth", [], lambda reply: QueueDepth(reply[0] - reply[1], reply[1], reply[2]))
+
+    def _call(self, name: str, args: Sequence[Any], read: Any) -> Call[Any]:
+        return script_call(name, self.keys.triggers, args, read)
+
+    def __repr__(self) -> str:
+        return f"TriggerQueue({self.keys.queue!r}, group={TRIGGER_GROUP!r})"
+
+
+def read_triggers(reply: Sequence[Any]) -> list[ClaimedTrigger]:
+    """The triggers in the answer of a script that gives entries to an owner."""
+    return [
+        ClaimedTrigger(
+            entry=text(row[0]), id=text(row[1]), env=row[2], reply_to=text(row[3]), deadline_ms=int(float(row[4])),
+            cancel=text(row[5]) if row[5] is not None else None, seq=int(row[6]), checkpoint=row[7],
+            adoptions=int(row[8]), deferred_ms=int(row[9]),
+        )
+        for row in reply
+    ]  # fmt: skip
+
+
+def read_codes(reply: Sequence[Any]) -> list[int | str]:
+    """Per item a number, or the error text of Redis."""
+    return [answer if isinstance(answer, int) else text(answer) for answer in reply]
+
+
+def read_done(trigger_id: str, value: bytes | None) -> TriggerFinished | None:
+    """The parts of a `done` string."""
+    if value is None:
+        return None
+    head, _, event = value.partition(b"\n")
+    outcome, seq, finished_ms, by = text(head).split(" ", 3)
+    return TriggerFinished(trigger_id, cast("Outcome", outcome), int(seq), int(finished_ms), by, event)
+
+
+def _read_claimed(reply: Sequence[Any]) -> Claimed:
+    if reply[0] == 0:
+        return Claimed(lease_held=False, triggers=[], last_entry="")
+    return Claimed(lease_held=True, triggers=read_triggers(reply[2]), last_entry=text(reply[1]))
+
+
+def _read_ended(reply: Sequence[Any]) -> list[tuple[str, Outcome]]:
+    return [(text(reply[i]), cast("Outcome", text(reply[i + 1]))) for i in range(0, len(reply), 2)]
+
+
+def _read_shown(trigger_id: str, reply: Sequence[Any]) -> TriggerInFlight | TriggerFinished | None:
+    match reply:
+        case [b"finished", done]:
+            return read_done(trigger_id, done)
+        case [b"in_flight", entry, reply_to, deferred, seq, cancel, adoptions, deadline, owner, env]:
+            return TriggerInFlight(
+                id=trigger_id, entry=text(entry), reply_to=text(reply_to), deferred_ms=int(deferred),
+                deadline_ms=int(float(deadline)), owner=text(owner), seq=int(seq), cancel=text(cancel),
+                adoptions=int(adoptions), env=env,
+            )  # fmt: skip
+    return None
