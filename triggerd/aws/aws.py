@@ -1,0 +1,93 @@
+"""The AWS side as triggers see it: `client` and `wait` (the protocol `triggerd.trigger.AwsContext`)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Self
+
+from jmespath.exceptions import JMESPathError
+
+from triggerd.aws.acceptors import compiled
+from triggerd.aws.connections import Connections
+from triggerd.aws.poller import Poller, PollMetrics
+from triggerd.aws.transport import Transport
+from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, check_arguments, new_loader
+from triggerd.aws.waits import Progress, Wait
+from triggerd.errors import WaiterDefinitionError
+from triggerd.settings import AwsSettings
+from triggerd.trigger import WaitResponse
+
+
+class Aws:
+    """Connections, waiters and the poller of one process. Use it as an async context manager."""
+
+    def __init__(self, settings: AwsSettings, metrics: PollMetrics) -> None:
+        loader = new_loader()
+        self._connections = Connections(settings, loader)
+        self._models = ServiceModels(loader)
+        self._waiters = Waiters(settings.waiter_folders, self._models)
+        self._poller = Poller(settings, Transport(), metrics)
+        self._definitions: dict[tuple[str, str], WaiterDefinition] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._connections.open()
+        await self._poller.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._poller.close()
+        await self._connections.close()
+
+    def client(
+        self, service: str, connection: str = "default", region: str | None = None
+    ) -> AbstractAsyncContextManager[Any]:
+        """``async with`` gives a shared aiobotocore client; leaving the block does not close it.
+
+        It retries throttles as an SDK does (3 attempts); the poller's own clients do not.
+
+        Raises:
+            ConfigError: There is no such connection. AwsCallError: it gives no usable client.
+        """
+        return self._connections.client(service, connection, region)
+
+    async def wait(
+        self, service: str, waiter_name: str, waiter_args: Mapping[str, Any], *,
+        delay: float | None = None, max_attempts: int | None = None,
+        connection: str = "default", region: str | None = None, status_queries: Sequence[str] = (),
+        on_poll: Callable[[Progress], None] | None = None,
+    ) -> WaitResponse:
+        """Wait as botocore's waiter would and return the last answer. See `AwsContext.wait`.
+
+        Args:
+            on_poll: Called with a `Progress` after each poll; what it raises is ignored.
+        """
+        shared = await self._connections.shared(service, connection, region)
+        definition = self._definitions.get((service, waiter_name)) or await self._load(service, waiter_name)
+        params = dict(waiter_args)
+        check_arguments(self._models, definition, params)
+        wait = Wait(
+            definition, definition.delay if delay is None else float(delay),
+            definition.max_attempts if max_attempts is None else max_attempts,
+            _compile_queries(definition, status_queries), on_poll,
+        )
+        return await self._poller.wait(wait, shared, params)
+
+    async def _load(self, service: str, waiter_name: str) -> WaiterDefinition:
+        found = await self._connections.in_thread(self._waiters.get, service, waiter_name)
+        self._definitions[(service, waiter_name)] = found
+        return found
+
+    def overdue(self) -> int:
+        """How many waits are overdue by three intervals."""
+        return self._poller.overdue()
+
+    @property
+    def waits(self) -> int:
+        """How many waits are in progress."""
+        return self._poller.waits
+
+
+def _compile_queries(definition: WaiterDefinition, queries: Sequence[str]) -> tuple[Any, ...]:
+    try:
+        return tuple(compiled(query) for query in queries)
+    except JMESPathError as error:
+        raise WaiterDefinitionError(f"waiter {definition.label}: status query: {error}") from error

@@ -1,0 +1,208 @@
+"""Named connections -> one session per credential identity, one shared client per (connection, region, service).
+
+Sessions and clients are cold work (model files, endpoint rules, class building: 50 to 150 ms of CPU), so they are
+made in one thread, never on the event loop, each once, and kept until `close`.
+"""
+
+import asyncio
+import difflib
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+from botocore import UNSIGNED
+from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import BotoCoreError, DataNotFoundError, UnknownServiceError
+from botocore.loaders import Loader
+
+from triggerd.aws.identity import AssumedRole, Identity
+from triggerd.errors import AwsCallError, ConfigError, WaiterDefinitionError
+from triggerd.settings import AwsSettings, ConnectionSettings
+
+T = TypeVar("T")
+
+_USER_AGENT = "triggerd"
+_DNS_TTL_S = 60
+# What a hand-written trigger gets: nobody would send its call again, so the SDK does.
+_PATIENT = {"total_max_attempts": 3, "mode": "standard"}
+# What the poller gets: it decides when to send again.
+_SINGLE = {"total_max_attempts": 1, "mode": "standard"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SharedClient:
+    """An open aiobotocore client, and what the poller must know of it. Compared by identity: one object per key."""
+
+    service: str
+    client: Any
+    identity: Identity
+    region: str
+    refreshable: bool
+    """Its credentials renew themselves, so an expired token is a hiccup and not the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ClientKey:
+    service: str
+    region: str | None
+    patient: bool
+    settings: bytes
+
+
+class Connections:
+    """Owns the sessions, the clients and the thread that builds them."""
+
+    def __init__(self, settings: AwsSettings, loader: Loader) -> None:
+        self._settings = settings
+        self._loader = loader
+        self._cold: ThreadPoolExecutor | None = None
+        self._sessions: dict[Identity, AioSession] = {}  # touched in the cold thread only
+        self._building: dict[_ClientKey, asyncio.Task[SharedClient]] = {}
+
+    async def open(self) -> None:
+        self._cold = ThreadPoolExecutor(max_workers=1, thread_name_prefix="triggerd-aws-cold")
+
+    async def close(self) -> None:
+        """Close every client; callers that still wait for one are cancelled."""
+        builds, self._building = list(self._building.values()), {}
+        for build in builds:
+            build.cancel()
+        for result in await asyncio.gather(*builds, return_exceptions=True):
+            if isinstance(result, SharedClient):
+                await result.client.__aexit__(None, None, None)
+        if self._cold is not None:
+            cold, self._cold = self._cold, None
+            # Joining waits for a build that is under way: off the loop, too.
+            await asyncio.to_thread(cold.shutdown, cancel_futures=True)
+
+    async def in_thread(self, work: Callable[..., T], *args: Any) -> T:
+        """Run cold, blocking work in the one thread that may touch sessions and model files."""
+        if self._cold is None:
+            raise RuntimeError("the AWS side is not open: use `async with`")
+        return await asyncio.get_running_loop().run_in_executor(self._cold, work, *args)
+
+    @asynccontextmanager
+    async def client(self, service: str, connection: str, region: str | None) -> AsyncIterator[Any]:
+        """The shared client of a hand-written trigger; it retries as an SDK does. Leaving does not close it."""
+        yield (await self.shared(service, connection, region, patient=True)).client
+
+    async def shared(
+        self, service: str, connection: str, region: str | None, *, patient: bool = False
+    ) -> SharedClient:
+        """The one client of this connection, region and service; built on first use.
+
+        Raises:
+            ConfigError: There is no such connection, or its settings are unusable.
+            WaiterDefinitionError: There is no such service.
+            AwsCallError: No region, no such profile, no usable credentials: whatever botocore says.
+        """
+        found = self._connection(connection)
+        key = _ClientKey(service, region or found.region, patient, _fingerprint(found))
+        return await self._once(key, found, connection)
+
+    async def _once(self, key: _ClientKey, settings: ConnectionSettings, connection: str) -> SharedClient:
+        """Build on first use, join a build under way. Shielded: a caller that gives up takes nobody else along."""
+        build = self._building.get(key)
+        if build is None:
+            name = f"aws client {key.service} of connection {connection}"
+            build = asyncio.create_task(self._build(key, settings, connection), name=name)
+            self._building[key] = build
+            build.add_done_callback(lambda done: self._forget_failed(key, done))
+        return await asyncio.shield(build)
+
+    def _forget_failed(self, key: _ClientKey, build: asyncio.Task[SharedClient]) -> None:
+        # A failed build is not kept: the next caller tries again.
+        if (build.cancelled() or build.exception() is not None) and self._building.get(key) is build:
+            del self._building[key]
+
+    def _connection(self, name: str) -> ConnectionSettings:
+        connections = self._settings.connections
+        if name in connections:
+            return connections[name]
+        if name == "default":
+            return ConnectionSettings()
+        known = sorted({*connections, "default"})
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+        raise ConfigError("connection", name, f"no connection of this name is configured, {hint}")
+
+    async def _build(self, key: _ClientKey, settings: ConnectionSettings, connection: str) -> SharedClient:
+        try:
+            if settings.role_arn:
+                # The role's own calls to STS go through a client of the source credentials, built here as well,
+                # so that a refresh at three in the morning builds nothing on the loop.
+                sts = await self._sts(settings, connection, key.region)
+                return await self.in_thread(self._build_cold, key, settings, AssumedRole(settings, sts))
+            return await self.in_thread(self._build_cold, key, settings, None)
+        except (UnknownServiceError, DataNotFoundError) as error:
+            raise WaiterDefinitionError(f"{key.service}: botocore has no such service") from error
+        except BotoCoreError as error:
+            raise AwsCallError(f"connection {connection!r}: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"aws.connections.{connection}", key.service, str(error)) from error
+
+    async def _sts(self, settings: ConnectionSettings, connection: str, region: str | None) -> SharedClient:
+        source = msgspec.structs.replace(settings, role_arn=None, external_id=None, session_name=None)
+        return await self._once(_ClientKey("sts", region, True, _fingerprint(source)), source, connection)
+
+    def _build_cold(
+        self, key: _ClientKey, settings: ConnectionSettings, role: AssumedRole | None
+    ) -> SharedClient:
+        """In the cold thread. The private loop only carries aiobotocore's coroutines; nothing of it stays behind:
+        a client makes its connector on its first call, and asyncio's locks bind to a loop when they are contended.
+        """
+        identity = Identity.of(settings)
+        session = self._sessions.get(identity)
+        if session is None:
+            session = self._sessions[identity] = self._session(settings, role)
+        context = session.create_client(
+            key.service,
+            region_name=key.region,
+            endpoint_url=settings.endpoints.get(key.service, settings.endpoint_url),
+            verify=None if settings.verify is True else settings.verify,
+            config=self._config(settings, key),
+        )
+
+        async def enter() -> tuple[Any, Any]:
+            client = await context.__aenter__()
+            unsigned = client.meta.config.signature_version is UNSIGNED
+            return client, None if unsigned else await session.get_credentials()
+
+        client, credentials = asyncio.run(enter())
+        refreshable = isinstance(credentials, RefreshableCredentials)
+        return SharedClient(key.service, client, identity, client.meta.region_name, refreshable)
+
+    def _session(self, settings: ConnectionSettings, role: AssumedRole | None) -> AioSession:
+        session = AioSession(profile=settings.profile)
+        session.user_agent_extra = f"{_USER_AGENT} {session.user_agent_extra}"
+        session.register_component("data_loader", self._loader)
+        if role is not None:
+            session.register_component("credential_provider", role)
+        return session
+
+    def _config(self, settings: ConnectionSettings, key: _ClientKey) -> AioConfig:
+        options: dict[str, Any] = {
+            "connect_timeout": self._settings.connect_timeout_s,
+            "read_timeout": self._settings.read_timeout_s,
+            "max_pool_connections": self._settings.max_concurrent_calls,
+            "connector_args": {
+                "keepalive_timeout": self._settings.keepalive_s, "ttl_dns_cache": _DNS_TTL_S,
+            },
+            **settings.botocore,
+            "retries": _PATIENT if key.patient else _SINGLE,
+        }
+        if options.get("signature_version") == "unsigned":
+            options["signature_version"] = UNSIGNED
+        if key.service == "sts" and settings.web_identity_token_file and not settings.role_arn:
+            options["signature_version"] = UNSIGNED  # the token is the credential
+        return AioConfig(**options)
+
+
+def _fingerprint(settings: ConnectionSettings) -> bytes:
+    """Equal for connections of equal effect, whatever their names. The region is a part of the key of its own."""
+    return msgspec.json.encode(msgspec.structs.replace(settings, region=None), order="sorted")

@@ -1,0 +1,22 @@
+"""An AWS side for one process without a daemon: tests, scripts, triggers that run in place, `triggerd wait`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from triggerd.aws.aws import Aws
+from triggerd.aws.poller import PollMetrics
+from triggerd.settings import AwsSettings
+
+
+class _NoMetrics:
+    def poll(self, service: str, operation: str, result: str, waits: int, seconds: float) -> None:
+        pass
+
+
+@asynccontextmanager
+async def open_aws(
+    settings: AwsSettings | None = None, metrics: PollMetrics | None = None
+) -> AsyncIterator[Aws]:
+    """An open `Aws`; without settings it takes credentials and region as the AWS CLI would."""
+    async with Aws(settings or AwsSettings(), metrics or _NoMetrics()) as aws:
+        yield aws

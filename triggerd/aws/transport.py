@@ -1,0 +1,124 @@
+"""Sends one call and says how it went. The only file that knows AWS's and botocore's ways to fail.
+
+Today every call is the ordinary aiobotocore call; the cheap way to send the same request again belongs here.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import aiohttp
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    MetadataRetrievalError,
+    NoCredentialsError,
+    ResponseStreamingError,
+    TokenRetrievalError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+from botocore.parsers import ResponseParserError
+
+from triggerd.aws.merging import Call
+from triggerd.aws.waits import method_name
+
+Result = Literal["ok", "aws_error", "throttled", "unavailable", "refused"]
+
+# botocore.retries.standard.ThrottledRetryableChecker, and what that list misses on reads.
+THROTTLE_CODES = frozenset({
+    "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException",
+    "TooManyRequestsException", "ProvisionedThroughputExceededException", "TransactionInProgressException",
+    "RequestLimitExceeded", "BandwidthLimitExceeded", "LimitExceededException", "RequestThrottled", "SlowDown",
+    "PriorRequestNotComplete", "EC2ThrottledException",
+    "KmsThrottlingException", "KMSThrottlingException", "KMSThrottlingFault", "EKSRequestThrottledException",
+    "APICallRateForCustomerExceeded", "DependentServiceRequestThrottlingFault",
+    "ActiveWaitingRequestsExceededException",
+})  # fmt: skip
+TRANSIENT_CODES = frozenset({
+    "RequestTimeout", "RequestTimeoutException", "InternalError", "InternalFailure", "InternalServerError",
+    "InternalServerException", "InternalServiceError", "InternalServiceException", "ServerException",
+    "ServiceUnavailable", "ServiceUnavailableException", "Unavailable", "BadGateway", "GatewayTimeout",
+})  # fmt: skip
+EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+_NO_CREDENTIALS = "no AWS credentials found: check the connection's profile or role, or the environment"
+_UNAVAILABLE = (
+    BotoConnectionError, HTTPClientError, IncompleteReadError, ResponseStreamingError, ResponseParserError,
+    CredentialRetrievalError, MetadataRetrievalError, TokenRetrievalError,
+    aiohttp.ClientError, TimeoutError, OSError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call went.
+
+    Attributes:
+        result: ``ok`` and ``aws_error`` are answers; ``throttled`` and ``unavailable`` are lost and sent again;
+            ``refused`` was never sent and never will be (no credentials, wrong parameters).
+        response: The answer, or AWS's error response; empty where there was none.
+        why: One line for people, where it is not ``ok``.
+        retry_after_s: What AWS asked for, 0 where it did not.
+    """
+
+    result: Result
+    response: Mapping[str, Any]
+    why: str = ""
+    retry_after_s: float = 0.0
+
+
+class Transport:
+    """Sends calls through the shared clients."""
+
+    async def send(self, call: Call) -> Outcome:
+        """Never raises but for CancelledError."""
+        method = getattr(call.shared.client, method_name(call.operation))
+        try:
+            return Outcome("ok", await method(**call.params))
+        except ClientError as error:
+            return classify(error, refreshable=call.shared.refreshable)
+        except NoCredentialsError:
+            return Outcome("refused", {}, _NO_CREDENTIALS)
+        except _UNAVAILABLE as error:
+            return Outcome("unavailable", {}, _one_line(error))
+        except asyncio.CancelledError:
+            raise
+        except BotoCoreError as error:
+            return Outcome("refused", {}, _one_line(error))
+        except Exception as error:  # noqa: BLE001 - a bug in a handler must not stop the poller
+            return Outcome("refused", {}, _one_line(error))
+
+
+def classify(error: ClientError, *, refreshable: bool) -> Outcome:
+    """Tell an answer (a missing resource, a denied call) from a lost one (a throttle, a 5xx)."""
+    response = error.response
+    details, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
+    code, message = str(details.get("Code", "")), str(details.get("Message", ""))
+    status = metadata.get("HTTPStatusCode", 0)
+    retry_after_s = _retry_after_s(metadata.get("HTTPHeaders", {}))
+    why = f"{error.operation_name}: {code}: {message}"
+    result: Result = "aws_error"
+    if code in THROTTLE_CODES or status == 429 or "rate exceeded" in message.lower():
+        result = "throttled"
+    elif status >= 500 or code in TRANSIENT_CODES or (code in EXPIRED_CODES and refreshable):
+        result = "unavailable"
+    return Outcome(result, response, why, retry_after_s)
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    """AWS's own header is in milliseconds, HTTP's in seconds (or a date, which we leave alone)."""
+    for header, unit_s in (("x-amz-retry-after", 0.001), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers.get(header, "")) * unit_s)
+        except ValueError:
+            continue
+    return 0.0
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

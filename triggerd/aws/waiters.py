@@ -1,0 +1,277 @@
+"""One loader for all waiter definitions: the user's folders, then ours, then botocore's own.
+
+A definition is waiter-2 JSON as botocore writes it. Everything here reads files and is called in a thread; what it
+returns is kept and only read from then on.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from botocore import xform_name
+from botocore.exceptions import DataNotFoundError, UnknownServiceError
+from botocore.loaders import Loader
+from botocore.model import OperationModel, ServiceModel
+from botocore.validate import ParamValidator
+
+from triggerd.aws.acceptors import MATCHERS, PATH_MATCHERS, STATES, Acceptor, Acceptors
+from triggerd.data import data_path
+from triggerd.errors import WaiterDefinitionError
+
+Source = Literal["user", "shipped", "botocore"]
+_VERSION = 2
+_NOT_SERVICES = frozenset({"states.json"})
+
+
+def new_loader() -> Loader:
+    """A botocore loader; share one, it keeps what it has parsed. It reads no file yet."""
+    return Loader()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaiterDefinition:
+    """One waiter.
+
+    Attributes:
+        name: As the file spells it.
+        source: Whose definition it is.
+        file: Where it was read, None for botocore's own.
+        operation: The operation's name in the service model.
+        delay: Seconds between polls. max_attempts: with `delay`, the budget of time.
+        acceptors: The rules, compiled.
+        raw: The JSON object, for `triggerd waiters show`.
+    """
+
+    service: str
+    name: str
+    source: Source
+    file: Path | None
+    operation: str
+    delay: float
+    max_attempts: int
+    acceptors: Acceptors
+    raw: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        return f"{self.service} {self.name}"
+
+
+class ServiceModels:
+    """botocore's service models, each parsed once."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._models: dict[str, ServiceModel] = {}
+
+    @cached_property
+    def services(self) -> list[str]:
+        """Every service that botocore knows."""
+        names: list[str] = self._loader.list_available_services("service-2")
+        return names
+
+    def get(self, service: str) -> ServiceModel:
+        """Raises WaiterDefinitionError where there is no such service."""
+        if service not in self._models:
+            try:
+                description = self._loader.load_service_model(service, "service-2")
+            except (UnknownServiceError, DataNotFoundError):
+                raise WaiterDefinitionError(
+                    f"botocore has no service {service!r}{_hint(service, self.services)}"
+                ) from None
+            self._models[service] = ServiceModel(description, service_name=service)
+        return self._models[service]
+
+    def operation(self, service: str, name: str) -> OperationModel | None:
+        """The operation as botocore's waiters find it: by its name in snake_case, so upper and lower case are one."""
+        model = self.get(service)
+        if name not in model.operation_names:
+            wanted = xform_name(name)
+            name = next((known for known in model.operation_names if xform_name(known) == wanted), name)
+        return model.operation_model(name) if name in model.operation_names else None
+
+    def waiters(self, service: str) -> Mapping[str, Any]:
+        """botocore's own waiters of a service, by name; empty where it has none."""
+        try:
+            found: Mapping[str, Any] = self._loader.load_service_model(service, "waiters-2")["waiters"]
+        except (UnknownServiceError, DataNotFoundError):
+            return {}
+        return found
+
+    def services_with_waiters(self) -> list[str]:
+        names: list[str] = self._loader.list_available_services("waiters-2")
+        return names
+
+
+class Waiters:
+    """Finds waiters by name. `cluster_available` and `ClusterAvailable` are the same name."""
+
+    def __init__(self, folders: tuple[str, ...], models: ServiceModels) -> None:
+        self.models = models
+        self._folders = folders
+        self._raw: dict[str, dict[str, tuple[str, Any, Source, Path | None]]] = {}
+        self._definitions: dict[tuple[str, str], WaiterDefinition] = {}
+
+    def get(self, service: str, name: str) -> WaiterDefinition:
+        """One waiter, compiled; the same object every time.
+
+        Raises:
+            WaiterDefinitionError: There is no such service or waiter, or its definition is wrong.
+        """
+        found = self._definitions.get((service, name))
+        if found is None:
+            known = self._of_service(service)
+            entry = known.get(name) or known.get(xform_name(name))
+            if entry is None:
+                self.models.get(service)  # an unknown service is said first
+                raise WaiterDefinitionError(
+                    f"service {service!r} has no waiter {name!r}{_hint(name, known)}"
+                )
+            key = (service, entry[0])
+            found = self._definitions.get(key) or self._compile(service, *entry)
+            self._definitions[key] = self._definitions[(service, name)] = found
+        return found
+
+    def all(self, service: str | None = None) -> Iterator[WaiterDefinition]:
+        """All waiters that `get` would find, by service and name. Raises WaiterDefinitionError for a wrong one."""
+        for found in [service] if service else self.services():
+            entries = self._of_service(found)
+            for name in sorted({entry[0] for entry in entries.values()}):
+                yield self.get(found, name)
+
+    def services(self) -> list[str]:
+        """Services that have any waiter."""
+        ours = {path.stem for folder, _ in self._places() for path in folder.glob("*.json")}
+        return sorted({*self.models.services_with_waiters(), *(ours - {Path(name).stem for name in _NOT_SERVICES})})
+
+    def _places(self) -> Iterator[tuple[Path, Source]]:
+        for folder in self._folders:
+            path = Path(folder).expanduser()
+            if not path.is_dir():
+                raise WaiterDefinitionError(f"aws.waiter_folders: {folder!r} is not a folder")
+            yield path, "user"
+        yield data_path("waiters"), "shipped"
+
+    def _of_service(self, service: str) -> dict[str, tuple[str, Any, Source, Path | None]]:
+        """Entries by exact name and by snake_case name; what stands first in the search order stays."""
+        if service not in self._raw:
+            known: dict[str, tuple[str, Any, Source, Path | None]] = {}
+            groups: list[tuple[Mapping[str, Any], Source, Path | None]] = []
+            for folder, source in self._places():
+                path = folder / f"{service}.json"
+                if path.name not in _NOT_SERVICES and path.is_file():
+                    groups.append((read_file(path), source, path))
+            groups.append((self.models.waiters(service), "botocore", None))
+            for waiters, source, file in groups:
+                fresh = {name: (name, raw, source, file) for name, raw in waiters.items()}
+                known.update({name: entry for name, entry in fresh.items() if xform_name(name) not in known})
+                for name, entry in fresh.items():
+                    known.setdefault(xform_name(name), entry)
+            self._raw[service] = known
+        return self._raw[service]
+
+    def _compile(self, service: str, name: str, raw: Any, source: Source, file: Path | None) -> WaiterDefinition:
+        return compile_waiter(self.models, service, name, raw, source=source, file=file)
+
+
+def read_file(path: Path) -> Mapping[str, Any]:
+    """The waiters of a file, uncompiled, by name. Raises WaiterDefinitionError."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WaiterDefinitionError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise WaiterDefinitionError(f"{path}: not JSON: {error}") from error
+    if not isinstance(document, dict) or document.get("version") != _VERSION:
+        raise WaiterDefinitionError(f'{path}: the top must be {{"version": {_VERSION}, "waiters": {{...}}}}')
+    waiters = document.get("waiters")
+    if not isinstance(waiters, dict):
+        raise WaiterDefinitionError(f"{path}: key 'waiters' must be an object, one waiter per name")
+    return waiters
+
+
+def compile_waiter(
+    models: ServiceModels, service: str, name: str, raw: Any, *, source: Source, file: Path | None
+) -> WaiterDefinition:
+    """Check and compile one waiter. Raises WaiterDefinitionError naming file, waiter, key and value."""
+
+    def wrong(key: str, value: object, way_out: str) -> WaiterDefinitionError:
+        return WaiterDefinitionError(f"{file or 'botocore'}: waiter {name}: {key} = {value!r}: {way_out}")
+
+    if not isinstance(raw, dict):
+        raise wrong("waiter", raw, "must be an object with operation, delay, maxAttempts and acceptors")
+    operation = models.operation(service, str(raw.get("operation")))
+    if operation is None:
+        wanted = raw.get("operation")
+        raise wrong("operation", wanted, f"{service} has none{_hint(wanted, models.get(service).operation_names)}")
+    delay, attempts = raw.get("delay"), raw.get("maxAttempts")
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or delay <= 0:
+        raise wrong("delay", delay, "must be a number of seconds above 0")
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+        raise wrong("maxAttempts", attempts, "must be a whole number, at least 1")
+    if not isinstance(raw.get("acceptors"), list) or not raw["acceptors"]:
+        raise wrong("acceptors", raw.get("acceptors"), "must be a list with at least one acceptor")
+    rules = []
+    for index, acceptor in enumerate(raw["acceptors"]):
+        problem = acceptor_problem(acceptor)
+        if problem:
+            raise wrong(f"acceptors[{index}].{problem[0]}", problem[1], problem[2])
+        rules.append(
+            Acceptor(acceptor["state"], acceptor["matcher"], acceptor["expected"], acceptor.get("argument"))
+        )
+    label = f"{service} {name} ({file or 'botocore'})"
+    return WaiterDefinition(
+        service=service, name=name, source=source, file=file, operation=operation.name, delay=float(delay),
+        max_attempts=attempts, acceptors=Acceptors(label, rules), raw=raw,
+    )
+
+
+def acceptor_problem(acceptor: Any) -> tuple[str, object, str] | None:
+    """(key, value, way out) of the first thing wrong with the shape of an acceptor, or None."""
+    if not isinstance(acceptor, dict):
+        return "acceptor", acceptor, "must be an object with state, matcher and expected"
+    for key, known in (("state", STATES), ("matcher", MATCHERS)):
+        value = acceptor.get(key)
+        if value not in known:
+            return key, value, f"must be one of {', '.join(known)}{_hint(value, known)}"
+    matcher, argument, expected = acceptor["matcher"], acceptor.get("argument"), acceptor.get("expected")
+    way_out = None
+    if "expected" not in acceptor:
+        way_out = "is missing: say which value matches"
+    elif matcher in PATH_MATCHERS and (not isinstance(argument, str) or not argument):
+        return "argument", argument, f"matcher {matcher} needs a JMESPath expression here"
+    elif matcher == "status" and (isinstance(expected, bool) or not isinstance(expected, int)):
+        way_out = "matcher status needs an HTTP status code, as 404"
+    elif matcher == "error" and not isinstance(expected, str | bool):
+        way_out = "matcher error needs an AWS error code, or true for any error"
+    return ("expected", expected, way_out) if way_out else None
+
+
+def check_arguments(models: ServiceModels, definition: WaiterDefinition, arguments: Mapping[str, Any]) -> None:
+    """Raises WaiterDefinitionError where the arguments do not fit the input of the waiter's operation."""
+    operation = models.get(definition.service).operation_model(definition.operation)
+    arguments = dict(arguments)
+    if definition.service == "glacier":
+        arguments.setdefault("accountId", "-")  # botocore itself fills it in, after this check
+    if operation.input_shape is None:
+        if arguments:
+            raise WaiterDefinitionError(f"waiter {definition.label}: {definition.operation} takes no arguments")
+        return
+    report = ParamValidator().validate(arguments, operation.input_shape)
+    if report.has_errors():
+        known = ", ".join(operation.input_shape.members) or "none"
+        wrong = f"{report.generate_report()} ({definition.operation} knows {known})"
+        raise WaiterDefinitionError(f"waiter {definition.label}: {wrong}")
+
+
+def _hint(wanted: object, known: Any) -> str:
+    """", did you mean ...?" with the closest names, or the whole list where it is short."""
+    names = sorted({str(name) for name in known})
+    close = difflib.get_close_matches(str(wanted), names, n=3, cutoff=0.5)
+    if close:
+        return f", did you mean {' or '.join(repr(name) for name in close)}?"
+    return f"; known are {', '.join(names)}" if 0 < len(names) <= 30 else ""

@@ -1,0 +1,132 @@
+"""What the poller holds: a `Wait` per caller, a `Request` per distinct AWS call, shared by all waits that need it."""
+
+import asyncio
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from botocore import xform_name
+
+from triggerd.aws.acceptors import first_status
+from triggerd.aws.connections import SharedClient
+from triggerd.aws.waiters import WaiterDefinition
+from triggerd.trigger import WaitResponse
+
+# A poll that was due at the end of the budget is the last one, whatever the rounding of floats says.
+_EPSILON_S = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a wait goes, after each poll.
+
+    Attributes:
+        polls: How many answers of AWS it had.
+        last_status: The last status seen, None before the first.
+        waited_s: Seconds since it began.
+        next_poll_s: Seconds until it is asked again.
+        trouble: Why this poll brought no answer (a throttle, a network error); None where it did.
+    """
+
+    polls: int
+    last_status: str | None
+    waited_s: float
+    next_poll_s: float
+    trouble: str | None = None
+
+
+class Request:
+    """One distinct AWS call, sent again and again for every wait that needs its answer.
+
+    It is in exactly one place: in the poller's heap (`queued` False), or on its way to AWS (`queued` True).
+    """
+
+    __slots__ = ("failures", "key", "next_s", "operation", "params", "queued", "sent_s", "shared", "trouble", "waits")
+
+    def __init__(self, key: "RequestKey", operation: str, params: Mapping[str, Any]) -> None:
+        self.key = key
+        self.shared: SharedClient = key[0]
+        self.operation = operation
+        self.params = params
+        self.waits: set[Wait] = set()
+        self.next_s = float("inf")  # when it is sent next, by the monotonic clock
+        self.sent_s = float("-inf")  # when it was sent last
+        self.failures = 0  # lost answers in a row
+        self.queued = False
+        self.trouble = ""  # why the last answer was lost
+
+    def __repr__(self) -> str:
+        return f"<request {self.shared.service}.{self.operation} of {len(self.waits)} waits>"
+
+
+RequestKey = tuple[SharedClient, str, str]
+
+
+def request_key(shared: SharedClient, operation: str, params: Mapping[str, Any]) -> RequestKey:
+    """Equal for requests that AWS cannot tell apart: same client (so same identity and region), same call."""
+    text = json.dumps(params, sort_keys=True, default=lambda value: [type(value).__name__, repr(value)])
+    return shared, operation, text
+
+
+def method_name(operation: str) -> str:
+    """The client's method of an operation: ``DescribeClusters`` -> ``describe_clusters``."""
+    name: str = xform_name(operation)
+    return name
+
+
+class Wait:
+    """One caller's wait: its rules, its budget of time, its future. No task of its own."""
+
+    __slots__ = (
+        "began_s", "definition", "delay_s", "due_s", "end_s", "future", "last_status", "on_poll", "polls", "queries",
+        "request", "span_s",
+    )
+
+    def __init__(
+        self, definition: WaiterDefinition, delay_s: float, max_attempts: int, queries: Sequence[Any],
+        on_poll: Callable[[Progress], None] | None,
+    ) -> None:
+        self.definition = definition
+        self.delay_s = delay_s
+        self.span_s = delay_s * (max_attempts - 1)  # from the first poll to the end of the budget
+        self.queries = queries
+        self.on_poll = on_poll
+        self.request: Request | None = None
+        self.future: asyncio.Future[tuple[Mapping[str, Any], bool]] | None = None
+        self.began_s = self.due_s = 0.0
+        self.end_s: float | None = None
+        self.polls = 0
+        self.last_status: str | None = None
+
+    def answered(self, response: Mapping[str, Any], sent_s: float) -> bool:
+        """Count one answer to a poll sent at `sent_s`; True where it used the budget up.
+
+        Time lost to throttles, the network or a queue is what lies between the instant this wait wanted its poll
+        and the instant the answered one was sent; it moves the end of the budget by as much.
+        """
+        self.polls += 1
+        status = first_status(self.queries, response) if self.queries else None
+        self.last_status = status or self.definition.acceptors.status_in(response) or self.last_status
+        if self.end_s is None:
+            self.end_s = sent_s + self.span_s
+            return self.span_s <= 0
+        used_up = min(sent_s, self.due_s) >= self.end_s - _EPSILON_S
+        self.end_s += max(0.0, sent_s - self.due_s)
+        return used_up
+
+    def schedule(self, now_s: float, factor: float) -> None:
+        """Set the next due time: `factor` (0.9 to 1.1) delays from now, or the end of the budget where that is near."""
+        self.due_s = now_s + self.delay_s * factor
+        if self.end_s is not None and abs(self.end_s - now_s - self.delay_s) <= 0.1 * self.delay_s:
+            self.due_s = self.end_s
+
+    def progress(self, now_s: float, next_s: float, trouble: str | None) -> Progress:
+        return Progress(self.polls, self.last_status, now_s - self.began_s, max(0.0, next_s - now_s), trouble)
+
+    def response(self, answer: Mapping[str, Any], now_s: float, *, shared: bool) -> WaitResponse:
+        """The caller's own copy of the answer; deep where others got the same answer."""
+        result = WaitResponse(copy.deepcopy(dict(answer)) if shared else answer)
+        result.last_status, result.polls, result.waited_s = self.last_status, self.polls, now_s - self.began_s
+        return result
