@@ -121,7 +121,7 @@ class Metrics:
         self.redis_errors = self._counter("redis_errors", "Calls of Redis that failed, by loop.", "part")
         self.lease_lapses = self._counter("leases_lapsed", "Times that this daemon's own lease had run out.")
         self.audits = self._counter("audits", "Comparisons of what Redis says is ours with what runs.")
-        self.events_unpublished = self._gauge("events_unpublished", "Events that fired and that Redis has not taken yet.")
+        self.events_unpublished = self._gauge("events_unpublished", "Fired events that Redis has not taken yet.")
         self.publish_retries = self._counter("event_publish_retries", "Events that had to be sent again.")
         self.queue_waiting = self._gauge("queue_depth", "Triggers that nobody has claimed yet.", "queue")
         self.queue_pending = self._gauge("queue_pending", "Triggers that some daemon has claimed.", "queue")
