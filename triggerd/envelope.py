@@ -7,7 +7,7 @@ can copy `resume` into an event without decoding anything else.
 """
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -169,22 +169,24 @@ def _explain(value: Any, path: str, depth: int) -> None:
     """Find what cannot be packed and raise with its path; only ever called after packing has failed."""
     if depth > _MAX_DEPTH:
         raise EnvelopePackError(path, f"nested deeper than {_MAX_DEPTH} levels, or it contains itself")
-    match value:
-        case dict():
-            for key, member in value.items():
-                if type(key) not in (str, int, bytes, bool):
-                    raise EnvelopePackError(path, f"a key is {key!r}: str, int, bytes or bool is allowed")
-                _explain(member, f"{path}[{key!r}]", depth + 1)
-        case list() | tuple():
-            for index, member in enumerate(value):
-                _explain(member, f"{path}[{index}]", depth + 1)
-        case set() | frozenset():
-            for member in value:
-                _explain(member, f"{path}{{{member!r}}}", depth + 1)
-        case int() if value not in _INT_RANGE:
-            raise EnvelopePackError(path, f"{value} does not fit into 64 bits: pass it as a str")
+    for member, member_path in _members(value, path):
+        _explain(member, member_path, depth + 1)
+    if type(value) is int and value not in _INT_RANGE:
+        raise EnvelopePackError(path, f"{value} does not fit into 64 bits: pass it as a str")
     if type(value) not in (type(None), bool, int, float, str, bytes, list, dict, *_BY_TYPE):
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         raise EnvelopePackError(
             path, f"{kind} cannot be put on the wire: pass plain data, such as str(value) or a dict"
         )
+
+
+def _members(value: Any, path: str) -> Iterator[tuple[Any, str]]:
+    match value:
+        case dict():
+            for key, member in value.items():
+                yield key, f"{path} (the key {key!r})"
+                yield member, f"{path}[{key!r}]"
+        case list() | tuple():
+            yield from ((member, f"{path}[{index}]") for index, member in enumerate(value))
+        case set() | frozenset():
+            yield from ((member, f"{path}{{{member!r}}}") for member in value)

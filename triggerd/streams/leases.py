@@ -4,6 +4,9 @@ A consumer whose lease is gone is dead to its peers: they adopt its entries. A c
 adopt at once. Names are never reused, so a dead name stays dead.
 """
 
+import os
+import secrets
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -74,3 +77,8 @@ def _read_dead(reply: Sequence[Any]) -> list[DeadConsumer]:
 
 def _read_adopted(reply: Sequence[Any]) -> Adopted:
     return Adopted(ADOPT_STATUS[reply[0]], read_triggers(reply[1:]))
+
+
+def consumer_name() -> str:
+    """A name for one incarnation of a daemon or Resumer: ``host-pid-random``, never used again."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"

@@ -126,7 +126,7 @@ class TriggerQueue:
         return self._call("claim", [consumer, min(count, BATCH)], _read_claimed)
 
     def wait_for_new(self, last_entry: str, block_ms: int) -> Call[None]:
-        """Return when there is an entry after `last_entry`, or after `block_ms`. Owns nothing; losing it is harmless."""
+        """Return when there is an entry after `last_entry`, or after `block_ms`. Owns nothing: may be lost."""
         command = ("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", self.keys.triggers, last_entry)
         return Call("wait_for_new", command, nothing)
 

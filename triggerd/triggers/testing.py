@@ -29,5 +29,7 @@ class FailureTrigger(BaseTrigger):
         return "triggerd.triggers.testing.FailureTrigger", {"message": self.message}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        yield self._fail()
+
+    def _fail(self) -> TriggerEvent:
         raise RuntimeError(self.message)
-        yield TriggerEvent(None)  # makes this function a generator

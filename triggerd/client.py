@@ -1,0 +1,214 @@
+"""The producer's side: defer triggers, ask about them, cancel them. `Client` blocks, `AsyncClient` is awaited."""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Self
+
+from triggerd.deferrable import Deferrable, call_task
+from triggerd.deferral import Deferral, check_enqueued, plan_deferral
+from triggerd.handle import AsyncHandle, Caller, Handle
+from triggerd.keys import BATCH
+from triggerd.local import run_task_here
+from triggerd.streams.leases import consumer_name
+from triggerd.streams.trigger_queue import TriggerQueue
+
+RESULT_TTL_S = 3600.0
+_SHORTEST_TTL_S = 300.0
+_BATCH_BYTES = 1024 * 1024
+
+
+def _caller(kind: str, url: str, result_ttl: float, command_timeout: float) -> Caller:
+    from triggerd.streams import connection  # noqa: PLC0415 - redis-py costs 0.3 s: only who builds a client pays
+
+    if result_ttl < _SHORTEST_TTL_S:
+        raise ValueError(f"result_ttl = {result_ttl!r}: at least {_SHORTEST_TTL_S:g} s, so that a retry is recognised")
+    name = consumer_name()
+    redis = getattr(connection, kind)(url, name=name, command_timeout_ms=int(command_timeout * 1000))
+    return Caller(redis, name, int(result_ttl * 1000))
+
+
+def _batches(planned: Sequence[Deferral]) -> Iterator[tuple[str, list[Deferral]]]:
+    """Deferrals by queue, at most `BATCH` and about `_BATCH_BYTES` at a time: no script holds the server long."""
+    for queue in dict.fromkeys(item.queue for item in planned):
+        batch: list[Deferral] = []
+        size_bytes = 0
+        for item in planned:
+            if item.queue != queue:
+                continue
+            if batch and (len(batch) == BATCH or size_bytes + len(item.new.env) > _BATCH_BYTES):
+                yield queue, batch
+                batch, size_bytes = [], 0
+            batch.append(item)
+            size_bytes += len(item.new.env)
+        yield queue, batch
+
+
+class Client:
+    """Defers triggers from a worker. Threads may share one; nothing is connected before the first verb.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://`` of the Redis that the daemon uses.
+        result_ttl: Seconds for which the result of a trigger that this client ends (cancel, expire) is kept; the
+            daemon has its own setting. At least 300.
+        command_timeout: Seconds after which a command that Redis does not answer is retried, twice, and then raises
+            RedisUnavailableError.
+    """
+
+    def __init__(self, url: str = "redis://localhost:6379/0", *, result_ttl: float = RESULT_TTL_S,
+                 command_timeout: float = 5.0) -> None:  # fmt: skip
+        self.caller = _caller("SyncRedis", url, result_ttl, command_timeout)
+
+    def defer(
+        self,
+        trigger: Any,
+        method_name: str = "execute_complete",
+        timeout: float | timedelta | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the SDK's word
+        task: Any = None,
+        queue: str = "default",
+        reply_to: str | None = "default",
+        context: Any = None,
+    ) -> Handle:
+        """Put a trigger onto the queue. Once this has returned, it reaches exactly one final event.
+
+        Args:
+            trigger: The trigger, or its ``(classpath, kwargs)``.
+            method_name: The method of the task that goes on.
+            timeout: Seconds, or a timedelta, until the trigger ends with ``timed_out``; None: 10 days.
+            kwargs: Keyword arguments for that method.
+            id: The trigger id; deferring one id twice is one deferral. None: a new one.
+            task: The `Deferrable` to resume, or its ``(classpath, kwargs)``; None: the Resumer's `on_event` handler.
+            queue: The trigger queue.
+            reply_to: The result stream; None: the event is kept for `Handle.result` only.
+            context: Given to the method as its context; plain data.
+
+        Raises:
+            EnvelopePackError, EnvelopeTooLargeError, NameNotValidError, ValueError: Before anything was sent.
+            RedisUnavailableError: Unknown whether it was enqueued; defer again with the same `id`.
+            RedisRefusedError: Redis is full or read-only; nothing was enqueued.
+        """
+        arguments = {"id": id, "task": task, "queue": queue, "reply_to": reply_to, "context": context}
+        return self._enqueue([plan_deferral(trigger, method_name, timeout, kwargs, **arguments)])[0]
+
+    def defer_many(self, deferrals: Iterable[Mapping[str, Any]]) -> list[Handle]:
+        """Put many triggers onto their queues; each mapping holds the arguments of one `defer`.
+
+        All are checked before the first is sent; they go in batches of 100.
+        """
+        return self._enqueue([plan_deferral(**deferral) for deferral in deferrals])
+
+    def start(
+        self,
+        task: Deferrable,
+        context: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the SDK's word
+        queue: str = "default",
+        reply_to: str | None = "default",
+    ) -> Any:
+        """Run a task's `execute`. Where it defers, enqueue the trigger and return its `Handle`; else its result.
+
+        A task with ``deferrable = False`` runs to its end in place, without Redis.
+
+        Raises:
+            DeferSwallowedError: The task caught what `defer` raised; nothing was enqueued.
+        """
+        if not task.deferrable:
+            return asyncio.run(run_task_here(task, context))
+        result, deferred = call_task(task, lambda: task.execute(context))
+        if deferred is None:
+            return result
+        waits = (deferred.trigger, deferred.method_name, deferred.timeout, deferred.kwargs)
+        return self.defer(*waits, id=id, task=task, queue=queue, reply_to=reply_to, context=context)
+
+    def handle(self, id: str, queue: str = "default") -> Handle:  # noqa: A002 - the SDK's word
+        """The handle of a trigger that was deferred earlier, here or elsewhere."""
+        return Handle(self.caller, id, queue)
+
+    def close(self) -> None:
+        """Close the connections; handles of this client stop working."""
+        self.caller.redis.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _enqueue(self, planned: list[Deferral]) -> list[Handle]:
+        answers: dict[str, str] = {}
+        for queue, batch in _batches(planned):
+            found = self.caller.redis.run(TriggerQueue(queue).enqueue([item.new for item in batch]))
+            answers |= {item.new.id: check_enqueued(item.new.id, got) for item, got in zip(batch, found, strict=True)}
+        return [Handle(self.caller, item.new.id, item.queue, answers[item.new.id]) for item in planned]
+
+
+class AsyncClient:
+    """`Client` for an event loop: the same verbs, awaited; `start` runs the task's `execute` in a thread."""
+
+    def __init__(self, url: str = "redis://localhost:6379/0", *, result_ttl: float = RESULT_TTL_S,
+                 command_timeout: float = 5.0) -> None:  # fmt: skip
+        self.caller = _caller("AsyncRedis", url, result_ttl, command_timeout)
+
+    async def defer(
+        self,
+        trigger: Any,
+        method_name: str = "execute_complete",
+        timeout: float | timedelta | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the SDK's word
+        task: Any = None,
+        queue: str = "default",
+        reply_to: str | None = "default",
+        context: Any = None,
+    ) -> AsyncHandle:
+        """As `Client.defer`."""
+        arguments = {"id": id, "task": task, "queue": queue, "reply_to": reply_to, "context": context}
+        return (await self._enqueue([plan_deferral(trigger, method_name, timeout, kwargs, **arguments)]))[0]
+
+    async def defer_many(self, deferrals: Iterable[Mapping[str, Any]]) -> list[AsyncHandle]:
+        """As `Client.defer_many`."""
+        return await self._enqueue([plan_deferral(**deferral) for deferral in deferrals])
+
+    async def start(
+        self,
+        task: Deferrable,
+        context: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the SDK's word
+        queue: str = "default",
+        reply_to: str | None = "default",
+    ) -> Any:
+        """As `Client.start`."""
+        if not task.deferrable:
+            return await run_task_here(task, context)
+        result, deferred = await asyncio.to_thread(call_task, task, lambda: task.execute(context))
+        if deferred is None:
+            return result
+        waits = (deferred.trigger, deferred.method_name, deferred.timeout, deferred.kwargs)
+        return await self.defer(*waits, id=id, task=task, queue=queue, reply_to=reply_to, context=context)
+
+    def handle(self, id: str, queue: str = "default") -> AsyncHandle:  # noqa: A002 - the SDK's word
+        """As `Client.handle`; nothing to await."""
+        return AsyncHandle(self.caller, id, queue)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.caller.redis.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _enqueue(self, planned: list[Deferral]) -> list[AsyncHandle]:
+        answers: dict[str, str] = {}
+        for queue, batch in _batches(planned):
+            found = await self.caller.redis.run(TriggerQueue(queue).enqueue([item.new for item in batch]))
+            answers |= {item.new.id: check_enqueued(item.new.id, got) for item, got in zip(batch, found, strict=True)}
+        return [AsyncHandle(self.caller, item.new.id, item.queue, answers[item.new.id]) for item in planned]

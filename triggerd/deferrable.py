@@ -1,0 +1,144 @@
+"""Tasks that hand their wait over: the operator of Airflow's guide, without Airflow.
+
+class ResumeCluster(Deferrable):
+    def __init__(self, cluster): ...
+    def execute(self, context):            # start the work, then defer the wait
+        self.defer(trigger=..., method_name="execute_complete", timeout=3600)
+    def execute_complete(self, context, event=None): ...   # called when the trigger has ended
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, NoReturn, Self
+
+from triggerd.errors import DeferSwallowedError, TriggerdError
+from triggerd.event import Continuation, Event
+
+
+class TaskDeferred(BaseException):
+    """What `Deferrable.defer` raises. A BaseException, so that a task's ``except Exception`` cannot swallow it."""
+
+    def __init__(
+        self, trigger: Any, method_name: str, timeout: float | timedelta | None, kwargs: Mapping[str, Any]
+    ) -> None:
+        super().__init__(f"deferred until {trigger!r}, then {method_name}()")
+        self.trigger, self.method_name, self.timeout, self.kwargs = trigger, method_name, timeout, kwargs
+
+
+class Deferrable:
+    """Base of tasks that may defer. Subclasses write `execute` and the methods that go on after a wait.
+
+    Attributes:
+        deferrable: False runs every trigger of this task in place, without Redis and daemon. Set it on the class or
+            on the instance.
+    """
+
+    deferrable: bool = True
+    _arguments: dict[str, Any]
+    _deferring: TaskDeferred | None = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Remembered here, so that a subclass's own __init__ need not call ours.
+        task = super().__new__(cls)
+        task._arguments = _named_arguments(cls, args, kwargs)
+        return task
+
+    def execute(self, context: Any) -> Any:
+        """Start the work; call `defer` where the wait begins, or return a result where there is none."""
+        raise NotImplementedError(f"{type(self).__qualname__} must define execute()")
+
+    def defer(
+        self,
+        *,
+        trigger: Any,
+        method_name: str = "execute_complete",
+        timeout: float | timedelta | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> NoReturn:
+        """End this call here; `method_name` goes on when `trigger` has ended. Never returns.
+
+        The trigger is enqueued by whoever called the task (`Client.start`, `Resumer`), after the task was left: so
+        nothing is enqueued where the task fails on its way out.
+
+        Args:
+            trigger: The trigger to wait for.
+            method_name: A public method of this task, called as ``method(context, event=event, **kwargs)``.
+            timeout: Seconds after which the wait ends with outcome ``timed_out``; None: 10 days.
+            kwargs: Keyword arguments for the method; plain data.
+        """
+        _public_method(self, method_name)
+        self._deferring = TaskDeferred(trigger, method_name, timeout, dict(kwargs or {}))
+        raise self._deferring
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """``(classpath, kwargs)`` from which a Resumer rebuilds this task: by default its constructor's arguments."""
+        return classpath_of(type(self)), self._arguments
+
+    def resume_execution(self, continuation: Continuation, event: Event) -> Any:
+        """Call the continuation. A method without an `event` parameter has the failure raised instead.
+
+        Raises:
+            OutcomeError: The method takes no `event`, and the trigger did not fire or fired an error.
+        """
+        method = _public_method(self, continuation.method_name)
+        if _takes_event(method):
+            return method(continuation.context, event=event, **continuation.kwargs)
+        event.raise_for_status()
+        return method(continuation.context, **continuation.kwargs)
+
+
+def call_task(task: Deferrable, step: Callable[[], Any]) -> tuple[Any, TaskDeferred | None]:
+    """Run one step of a task: ``(result, None)``, or ``(None, deferred)`` where it deferred.
+
+    Raises:
+        DeferSwallowedError: The task caught what `defer` raised; nothing was enqueued.
+    """
+    task._deferring = None  # noqa: SLF001 - the other half of Deferrable.defer
+    try:
+        result = step()
+    except TaskDeferred as deferred:
+        return None, deferred
+    if task._deferring is not None:  # noqa: SLF001
+        raise DeferSwallowedError(
+            f"{classpath_of(type(task))} called defer(), caught the TaskDeferred that it raises, and went on: nothing "
+            "was enqueued. Let it pass: no bare 'except:', no 'except BaseException', no 'return' in a 'finally'."
+        )
+    return result, None
+
+
+def classpath_of(cls: type) -> str:
+    """The dotted path under which a class can be found again."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _public_method(task: Deferrable, name: str) -> Callable[..., Any]:
+    # The name comes back from the queue: nothing private, nothing that is not a method.
+    method = None if name.startswith("_") else getattr(task, name, None)
+    if not inspect.ismethod(method):
+        raise TriggerdError(f"{classpath_of(type(task))} has no public method {name!r} to go on with")
+    return method
+
+
+def _takes_event(method: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(method).parameters.values()
+    return any(p.name == "event" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _named_arguments(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    signature = inspect.signature(cls)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError:
+        return {}  # the constructor is about to say it better
+    named: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            named.update(value)
+        elif kind is inspect.Parameter.VAR_POSITIONAL:
+            if value:
+                raise TypeError(f"{classpath_of(cls)} takes *{name}: define serialize(), arguments need names")
+        else:
+            named[name] = value
+    return named

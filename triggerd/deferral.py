@@ -1,0 +1,120 @@
+"""What a deferral sends, worked out before Redis is asked: so bad input fails at the caller, with a clear error."""
+
+import math
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from triggerd.clock import wall_ms
+from triggerd.deferrable import Deferrable
+from triggerd.envelope import encode_trigger
+from triggerd.errors import EnvelopePackError, RedisRefusedError
+from triggerd.event import Continuation
+from triggerd.keys import check_id, check_name
+from triggerd.streams.trigger_queue import DEFAULT_TIMEOUT_MS, NewTrigger
+
+LONGEST_TIMEOUT_MS = 366 * 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """One trigger on its way to a queue."""
+
+    queue: str
+    new: NewTrigger
+
+
+def plan_deferral(
+    trigger: Any,
+    method_name: str = "execute_complete",
+    timeout: float | timedelta | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    id: str | None = None,  # noqa: A002 - the SDK's word
+    task: Any = None,
+    queue: str = "default",
+    reply_to: str | None = "default",
+    context: Any = None,
+    leg: int = 1,
+    root: str | None = None,
+) -> Deferral:
+    """The deferral that `Client.defer` sends; its arguments are explained there.
+
+    Raises:
+        EnvelopePackError, EnvelopeTooLargeError: Something cannot be put on the wire.
+        NameNotValidError: id, queue or reply_to cannot name a key. ValueError: a time-out that is none.
+    """
+    trigger_id = check_id(uuid.uuid4().hex if id is None else id)
+    classpath, trigger_kwargs = serialized(trigger, "trigger")
+    continuation = Continuation(
+        method_name=method_name,
+        kwargs=dict(kwargs or {}),
+        task=serialized(task, "task") if task is not None else None,
+        context=context,
+        leg=leg,
+        root=root or trigger_id,
+    )
+    env = encode_trigger(classpath, trigger_kwargs, continuation.encode())
+    reply = "" if reply_to is None else check_name("reply_to", reply_to)
+    return Deferral(check_name("queue", queue), NewTrigger(trigger_id, reply, timeout_ms(timeout), env))
+
+
+def serialized(thing: Any, what: str) -> tuple[str, Mapping[str, Any]]:
+    """``(classpath, kwargs)`` of a trigger or task, or of one that is given as that pair already."""
+    pair = thing.serialize() if hasattr(thing, "serialize") and not isinstance(thing, type) else thing
+    if isinstance(pair, (tuple, list)) and len(pair) == 2:
+        classpath, kwargs = pair
+        if isinstance(classpath, str) and classpath and isinstance(kwargs, Mapping):
+            return classpath, kwargs
+    raise EnvelopePackError(
+        what, f"{thing!r} is none: an object whose serialize() returns (classpath, kwargs), or that pair, is expected"
+    )
+
+
+def next_leg(task: Deferrable, continuation: Continuation) -> dict[str, Any]:
+    """The arguments of a deferral that a continuation makes.
+
+    Its id follows from the first leg's id, so a continuation that is delivered twice defers once.
+    """
+    leg = continuation.leg + 1
+    return {
+        "id": f"{continuation.root}+{leg}",
+        "task": task,
+        "context": continuation.context,
+        "leg": leg,
+        "root": continuation.root,
+    }
+
+
+def timeout_ms(timeout: float | timedelta | None) -> int:
+    """A time-out in ms; None is the 10 days that every trigger has at least."""
+    if timeout is None:
+        return DEFAULT_TIMEOUT_MS
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds) or seconds <= 0:
+        raise ValueError(f"timeout = {timeout!r}: seconds over 0, a timedelta, or None (10 days) is expected")
+    if seconds * 1000 > LONGEST_TIMEOUT_MS:
+        raise ValueError(f"timeout = {timeout!r}: at most 366 days; defer again from the continuation for longer waits")
+    return max(1, int(seconds * 1000))
+
+
+def deadline_ms(deadline: datetime | timedelta | float) -> int:
+    """An instant in epoch ms from an aware datetime, a duration from now, or epoch seconds."""
+    if isinstance(deadline, timedelta):
+        return int((datetime.now(UTC) + deadline).timestamp() * 1000)
+    if isinstance(deadline, datetime):
+        if deadline.tzinfo is None:
+            raise ValueError(f"deadline = {deadline!r}: an aware datetime is expected, such as datetime.now(UTC) + ...")
+        return int(deadline.timestamp() * 1000)
+    if not isinstance(deadline, (int, float)) or deadline * 1000 < wall_ms() / 2:
+        raise ValueError(f"deadline = {deadline!r}: an instant is expected (a timedelta is a duration from now)")
+    return int(deadline * 1000)
+
+
+def check_enqueued(trigger_id: str, answer: str) -> str:
+    """The answer of `enqueue` for one trigger, unless it is Redis's error."""
+    if answer not in ("new", "in_flight", "finished"):
+        raise RedisRefusedError(f"Redis refused trigger {trigger_id!r}: {answer}")
+    return answer

@@ -1,0 +1,169 @@
+"""Triggers and tasks run right here, without Redis and daemon: for ``deferrable=False`` and for tests."""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+from triggerd.clock import wall_ms
+from triggerd.deferrable import Deferrable, call_task
+from triggerd.envelope import pack, unpack
+from triggerd.errors import MissingExtraError, TriggerdError
+from triggerd.event import Continuation, Event, EventError
+from triggerd.trigger import AwsContext
+
+_TEN_DAYS_S = 10 * 24 * 3600.0
+
+
+class StructuredLog:
+    """``log.info("event name", key=value)`` on top of the standard library's logging."""
+
+    def __init__(self, name: str, **bound: Any) -> None:
+        self._logger, self._bound = logging.getLogger(name), bound
+
+    def debug(self, event: str, **values: Any) -> None:
+        self._log(logging.DEBUG, event, values)
+
+    def info(self, event: str, **values: Any) -> None:
+        self._log(logging.INFO, event, values)
+
+    def warning(self, event: str, **values: Any) -> None:
+        self._log(logging.WARNING, event, values)
+
+    def error(self, event: str, **values: Any) -> None:
+        self._log(logging.ERROR, event, values)
+
+    def _log(self, level: int, event: str, values: dict[str, Any]) -> None:
+        fields = " ".join(f"{key}={value!r}" for key, value in (self._bound | values).items())
+        self._logger.log(level, "%s %s", event, fields)
+
+
+class LocalContext:
+    """The `TriggerContext` of a trigger that runs here. `checkpoints` is the list of values it has stored."""
+
+    def __init__(self, aws: AwsContext, *, trigger_id: str, deadline_ms: int, restored: Any) -> None:
+        self.aws, self.trigger_id, self.deadline_ms, self.restored = aws, trigger_id, deadline_ms, restored
+        self.log: Any = StructuredLog("triggerd.trigger", trigger_id=trigger_id)
+        self.checkpoints: list[Any] = []
+
+    async def checkpoint(self, value: Any) -> None:
+        """Remember `value`; as on the wire, what cannot be packed is refused."""
+        self.checkpoints.append(unpack(pack(value, "checkpoint")))
+
+
+async def run_here(
+    trigger: Any,
+    *,
+    timeout: float | timedelta | None = None,
+    aws: AwsContext | None = None,
+    restored: Any = None,
+    trigger_id: str = "local",
+) -> list[Event]:
+    """Run one trigger to its outcome and return its events, the final one last.
+
+    Args:
+        trigger: A trigger, or anything with its shape.
+        timeout: Seconds (or a timedelta) until the outcome is ``timed_out``; None: 10 days.
+        aws: Where the trigger's AWS calls go; by default the environment's own credentials (needs triggerd[daemon],
+            and is opened only if the trigger uses it).
+        restored: What `context.restored` is to give.
+        trigger_id: The id that the events carry.
+    """
+    timeout_s = timeout.total_seconds() if isinstance(timeout, timedelta) else (timeout or _TEN_DAYS_S)
+    async with contextlib.AsyncExitStack() as stack:
+        aws = aws if aws is not None else _AwsOnDemand(stack)
+        deadline_ms = wall_ms() + int(timeout_s * 1000)
+        trigger.context = LocalContext(aws, trigger_id=trigger_id, deadline_ms=deadline_ms, restored=restored)
+        events: list[Event] = []
+        limit = asyncio.timeout(timeout_s)
+        try:
+            async with limit:
+                await _drive(trigger, trigger_id, events)
+        except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+            if limit.expired() and isinstance(error, TimeoutError):
+                described = EventError("timed_out", "the deadline passed")
+                events.append(_ended(trigger_id, len(events) + 1, "timed_out", described))
+            else:
+                described = EventError(getattr(error, "code", "trigger_raised"), str(error), type(error).__name__)
+                events.append(_ended(trigger_id, len(events) + 1, "failed", described))
+        finally:
+            await trigger.cleanup()
+        return events
+
+
+async def _drive(trigger: Any, trigger_id: str, events: list[Event]) -> None:
+    multi_event = getattr(trigger, "multi_event", False)
+    async with contextlib.aclosing(trigger.run()) as run:
+        async for fired in run:
+            event = unpack(
+                pack(fired.payload, "payload")
+            )  # what a caller would get: sets stay sets, objects are refused
+            events.append(
+                Event(event, dict(getattr(fired, "details", {})), trigger_id=trigger_id, seq=len(events) + 1,
+                      final=not multi_event, fired_ms=wall_ms())
+            )  # fmt: skip
+            if not multi_event:
+                return
+    if not multi_event:
+        raise TriggerdError("run() ended without yielding an event")
+    events.append(Event(None, trigger_id=trigger_id, seq=len(events) + 1, fired_ms=wall_ms()))
+
+
+def _ended(trigger_id: str, seq: int, outcome: Any, error: EventError) -> Event:
+    payload = {"status": "error", "message": error.message}
+    return Event(payload, trigger_id=trigger_id, seq=seq, outcome=outcome, error=error, fired_ms=wall_ms())
+
+
+async def run_task_here(task: Deferrable, context: Any = None, *, aws: AwsContext | None = None) -> Any:
+    """Run a task and everything it defers, in place; return what its last step returned.
+
+    The task's own methods run in a thread, as they may block.
+    """
+    result, deferred = await asyncio.to_thread(call_task, task, lambda: task.execute(context))
+    while deferred is not None:
+        events = await run_here(deferred.trigger, timeout=deferred.timeout, aws=aws)
+        continuation = Continuation(deferred.method_name, deferred.kwargs, context=context)
+        deferred = None
+        for event in events:
+            result, deferred = await asyncio.to_thread(_resume_here, task, continuation, event)
+    return result
+
+
+def _resume_here(task: Deferrable, continuation: Continuation, event: Event) -> Any:
+    return call_task(task, lambda: task.resume_execution(continuation, event))
+
+
+class _AwsOnDemand:
+    """Opens the AWS side, which announces itself as an entry point, when a trigger first asks for it."""
+
+    def __init__(self, stack: contextlib.AsyncExitStack) -> None:
+        self._stack, self._opening = stack, asyncio.Lock()
+        self._aws: Any = None
+
+    async def _open(self) -> Any:
+        async with self._opening:
+            if self._aws is None:
+                self._aws = await self._stack.enter_async_context(_find_aws())
+            return self._aws
+
+    @contextlib.asynccontextmanager
+    async def client(self, service: str, connection: str = "default", region: str | None = None) -> AsyncIterator[Any]:
+        aws = await self._open()
+        async with aws.client(service, connection, region) as client:
+            yield client
+
+    async def wait(self, *args: Any, **kwargs: Any) -> Any:
+        aws = await self._open()
+        return await aws.wait(*args, **kwargs)
+
+
+def _find_aws() -> Any:
+    for entry_point in importlib.metadata.entry_points(group="triggerd.aws"):
+        try:
+            return entry_point.load()()
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(f"waiting on AWS in this process ({error.name} is missing)", "daemon") from error
+    raise MissingExtraError("waiting on AWS in this process", "daemon")
