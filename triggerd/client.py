@@ -57,6 +57,7 @@ class Client:
 
     def __init__(self, url: str = "redis://localhost:6379/0", *, result_ttl: float = RESULT_TTL_S,
                  command_timeout: float = 5.0) -> None:  # fmt: skip
+        self.url = url
         self.caller = _caller("SyncRedis", url, result_ttl, command_timeout)
 
     def defer(

@@ -7,6 +7,7 @@ class ResumeCluster(Deferrable):
     def execute_complete(self, context, event=None): ...   # called when the trigger has ended
 """
 
+import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -89,7 +90,7 @@ class Deferrable:
 
 
 def call_task(task: Deferrable, step: Callable[[], Any]) -> tuple[Any, TaskDeferred | None]:
-    """Run one step of a task: ``(result, None)``, or ``(None, deferred)`` where it deferred.
+    """Run one step of a task: ``(result, None)``, or ``(None, deferred)`` where it deferred. It may be a coroutine.
 
     Raises:
         DeferSwallowedError: The task caught what `defer` raised; nothing was enqueued.
@@ -97,6 +98,8 @@ def call_task(task: Deferrable, step: Callable[[], Any]) -> tuple[Any, TaskDefer
     task._deferring = None  # noqa: SLF001 - the other half of Deferrable.defer
     try:
         result = step()
+        if inspect.iscoroutine(result):
+            result = asyncio.run(result)
     except TaskDeferred as deferred:
         return None, deferred
     if task._deferring is not None:  # noqa: SLF001

@@ -23,6 +23,8 @@ from triggerd.errors import NameNotValidError
 TRIGGER_GROUP = "triggerd"
 RESUMER_GROUP = "resumers"
 DRAINED = "drained"
+RELEASED = "released"
+"""The consumer name under which events lie that a resumer gave back; it never has a lease."""
 
 # Fields of a trigger entry, in the order in which they are always written: repeated names cost a stream nothing.
 ID, REPLY, DEADLINE, ENV = "id", "reply", "deadline", "env"
@@ -118,6 +120,7 @@ local F = {{ {_LUA_FIELDS} }}
 local GROUP = '{TRIGGER_GROUP}'
 local RESUMERS = '{RESUMER_GROUP}'
 local DRAINED = '{DRAINED}'
+local RELEASED = '{RELEASED}'
 local MAX_ID_BYTES = {MAX_ID_BYTES}
 local P = string.sub(KEYS[1], 1, -#KEY.TRIGGERS - 1)
 local T = KEYS[1]

@@ -12,7 +12,7 @@ for _, consumer in ipairs(consumers) do
   if name ~= ARGV[1] and (not lease or lease == DRAINED) then
     dead[#dead + 1] = name
     dead[#dead + 1] = field(consumer, 'pending')
-    dead[#dead + 1] = lease == DRAINED and 1 or 0
+    dead[#dead + 1] = (lease == DRAINED or name == RELEASED) and 1 or 0
   end
 end
 return dead

@@ -4,7 +4,7 @@
 local stream = P .. KEY.EVENTS .. ARGV[1]
 for i = 3, #ARGV do
   if #redis.call('XPENDING', stream, RESUMERS, ARGV[i], ARGV[i], 1, ARGV[2]) > 0 then
-    redis.call('XCLAIM', stream, RESUMERS, 'released', '0', ARGV[i], 'JUSTID')
+    redis.call('XCLAIM', stream, RESUMERS, RELEASED, '0', ARGV[i], 'JUSTID')
   end
 end
 return #ARGV - 2
