@@ -60,10 +60,10 @@ class Aws:
         Args:
             on_poll: Called with a `Progress` after each poll; what it raises is ignored.
         """
-        shared = await self._connections.shared(service, connection, region)
         definition = self._definitions.get((service, waiter_name)) or await self._load(service, waiter_name)
         params = dict(waiter_args)
         check_arguments(self._models, definition, params)
+        shared = await self._connections.shared(service, connection, region)
         wait = Wait(
             definition, definition.delay if delay is None else float(delay),
             definition.max_attempts if max_attempts is None else max_attempts,

@@ -129,7 +129,7 @@ class Waiters:
             if entry is None:
                 self.models.get(service)  # an unknown service is said first
                 raise WaiterDefinitionError(
-                    f"service {service!r} has no waiter {name!r}{_hint(name, known)}"
+                    f"service {service!r} has no waiter {name!r}{_hint(name, map(xform_name, known))}"
                 )
             key = (service, entry[0])
             found = self._definitions.get(key) or self._compile(service, *entry)
@@ -263,9 +263,8 @@ def check_arguments(models: ServiceModels, definition: WaiterDefinition, argumen
         return
     report = ParamValidator().validate(arguments, operation.input_shape)
     if report.has_errors():
-        known = ", ".join(operation.input_shape.members) or "none"
-        wrong = f"{report.generate_report()} ({definition.operation} knows {known})"
-        raise WaiterDefinitionError(f"waiter {definition.label}: {wrong}")
+        text = f"waiter {definition.label}: {definition.operation}: {report.generate_report()}"
+        raise WaiterDefinitionError(text)
 
 
 def _hint(wanted: object, known: Any) -> str:

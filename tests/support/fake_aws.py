@@ -1,0 +1,179 @@
+"""A small scripted AWS on a loopback port: what moto cannot do (throttles, 5xx, dropped connections, scale).
+
+It speaks the json, query and rest-json protocols. Per operation it plays a script of answers, the last one for ever:
+
+    async with FakeAws("glue") as fake:
+        fake.script("GetJobRun", Fault("ThrottlingException"), {"JobRun": {"JobRunState": "SUCCEEDED"}})
+"""
+
+import asyncio
+import json
+import re
+import urllib.parse
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+from xml.sax.saxutils import escape
+
+from aiohttp import web
+from botocore.loaders import Loader
+from botocore.model import ListShape, OperationModel, ServiceModel, Shape, StructureShape
+
+from triggerd.clock import monotonic_s
+from triggerd.settings import AwsSettings, ConnectionSettings
+
+_READS = ("Describe", "Get", "List", "Head", "BatchGet", "AssumeRole")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An AWS error response."""
+
+    code: str
+    message: str = "as scripted"
+    status: int = 400
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Drop:
+    """The connection is cut without an answer."""
+
+
+Answer = Mapping[str, Any] | Fault | Drop
+Scripted = Answer | Callable[[dict[str, Any]], Answer]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request."""
+
+    operation: str
+    params: dict[str, Any]
+    at_s: float
+    access_key: str
+
+
+class FakeAws:
+    """Serves the named services. `calls` counts per operation, `seen` keeps each request, `mutating` the writes."""
+
+    def __init__(self, *services: str) -> None:
+        loader = Loader()
+        self._operations: list[OperationModel] = []
+        for service in services:
+            model = ServiceModel(loader.load_service_model(service, "service-2"), service)
+            self._operations += [model.operation_model(name) for name in model.operation_names]
+        self._scripts: dict[str, list[Scripted]] = {}
+        self._runner: web.AppRunner | None = None
+        self.calls: Counter[str] = Counter()
+        self.seen: list[Seen] = []
+        self.latency_s = 0.0
+        self.gate: asyncio.Event | None = None
+        self.in_flight = self.most_in_flight = 0
+        self.url = ""
+
+    def script(self, operation: str, *answers: Scripted) -> None:
+        """Play these answers, one per call; the last one repeats. A callable gets the parameters."""
+        self._scripts[operation] = list(answers)
+
+    @property
+    def mutating(self) -> int:
+        """Calls that would have changed something."""
+        return sum(count for name, count in self.calls.items() if not name.startswith(_READS))
+
+    def settings(self, **changes: Any) -> AwsSettings:
+        """Settings whose connection `default` leads here."""
+        connection = {"region": "us-east-1", "endpoint_url": self.url, **changes.pop("connection", {})}
+        connections = {"default": ConnectionSettings(**connection), **changes.pop("connections", {})}
+        return AwsSettings(connections=connections, **changes)
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = "http://127.0.0.1:{}".format(self._runner.addresses[0][1])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        operation, params = self._parse(request, await request.read())
+        credential = re.search(r"Credential=([^/]+)/", request.headers.get("Authorization", ""))
+        self.calls[operation.name] += 1
+        self.seen.append(Seen(operation.name, params, monotonic_s(), credential[1] if credential else ""))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            script = self._scripts.get(operation.name, [Fault("NotScripted", operation.name)])
+            scripted = script.pop(0) if len(script) > 1 else script[0]
+            answer = scripted(params) if callable(scripted) else scripted
+            if self.gate is not None:
+                await self.gate.wait()
+            await asyncio.sleep(self.latency_s)
+        finally:
+            self.in_flight -= 1
+        if isinstance(answer, Drop):
+            if request.transport is not None:
+                request.transport.close()
+            return web.Response()
+        return _fault(operation, answer) if isinstance(answer, Fault) else _answer(operation, answer)
+
+    def _parse(self, request: web.Request, body: bytes) -> tuple[OperationModel, dict[str, Any]]:
+        target = request.headers.get("X-Amz-Target", "")
+        if target:
+            return self._named(target.rpartition(".")[2]), json.loads(body or b"{}")
+        if request.content_type == "application/x-www-form-urlencoded":
+            form = dict(urllib.parse.parse_qsl(body.decode()))
+            return self._named(form["Action"]), form
+        for operation in self._operations:
+            pattern = re.sub(r"\{(\w+)\+?\}", r"(?P<\1>[^/]+)", operation.http["requestUri"].split("?")[0])
+            match = re.fullmatch(pattern, request.path)
+            if match and operation.http["method"] == request.method:
+                return operation, {**match.groupdict(), **json.loads(body or b"{}")}
+        raise web.HTTPNotImplemented(text=f"{request.method} {request.path}")
+
+    def _named(self, name: str) -> OperationModel:
+        return next(operation for operation in self._operations if operation.name == name)
+
+
+def _is_xml(operation: OperationModel) -> bool:
+    return operation.service_model.metadata["protocol"] in ("query", "ec2", "rest-xml")
+
+
+def _fault(operation: OperationModel, fault: Fault) -> web.Response:
+    if _is_xml(operation):
+        error = f"<Error><Code>{fault.code}</Code><Message>{escape(fault.message)}</Message></Error>"
+        text, kind = f"<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>", "text/xml"
+    else:
+        text, kind = json.dumps({"__type": fault.code, "message": fault.message}), "application/x-amz-json-1.1"
+    return web.Response(text=text, status=fault.status, content_type=kind, headers=dict(fault.headers))
+
+
+def _answer(operation: OperationModel, answer: Mapping[str, Any]) -> web.Response:
+    if _is_xml(operation):
+        shape = operation.output_shape
+        inner = _xml(shape, answer) if shape is not None else ""
+        name = operation.name
+        text = f"<{name}Response><{name}Result>{inner}</{name}Result></{name}Response>"
+        return web.Response(text=text, content_type="text/xml")
+    return web.Response(text=json.dumps(answer), content_type="application/x-amz-json-1.1")
+
+
+def _xml(shape: Shape, value: Any) -> str:
+    if isinstance(shape, StructureShape):
+        parts = []
+        for name, item in value.items():
+            member = shape.members[name]
+            tag = member.serialization.get("name", name)
+            parts.append(f"<{tag}>{_xml(member, item)}</{tag}>")
+        return "".join(parts)
+    if isinstance(shape, ListShape):
+        tag = shape.member.serialization.get("name", "member")
+        return "".join(f"<{tag}>{_xml(shape.member, item)}</{tag}>" for item in value)
+    return escape(str(value).lower() if isinstance(value, bool) else str(value))
