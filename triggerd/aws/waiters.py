@@ -81,7 +81,7 @@ class ServiceModels:
                 description = self._loader.load_service_model(service, "service-2")
             except (UnknownServiceError, DataNotFoundError):
                 raise WaiterDefinitionError(
-                    f"botocore has no service {service!r}{_hint(service, self.services)}"
+                    f"botocore has no service {service!r}{hint(service, self.services)}"
                 ) from None
             self._models[service] = ServiceModel(description, service_name=service)
         return self._models[service]
@@ -129,7 +129,7 @@ class Waiters:
             if entry is None:
                 self.models.get(service)  # an unknown service is said first
                 raise WaiterDefinitionError(
-                    f"service {service!r} has no waiter {name!r}{_hint(name, map(xform_name, known))}"
+                    f"service {service!r} has no waiter {name!r}{hint(name, map(xform_name, known))}"
                 )
             key = (service, entry[0])
             found = self._definitions.get(key) or self._compile(service, *entry)
@@ -207,7 +207,7 @@ def compile_waiter(
     operation = models.operation(service, str(raw.get("operation")))
     if operation is None:
         wanted = raw.get("operation")
-        raise wrong("operation", wanted, f"{service} has none{_hint(wanted, models.get(service).operation_names)}")
+        raise wrong("operation", wanted, f"{service} has none{hint(wanted, models.get(service).operation_names)}")
     delay, attempts = raw.get("delay"), raw.get("maxAttempts")
     if isinstance(delay, bool) or not isinstance(delay, int | float) or delay <= 0:
         raise wrong("delay", delay, "must be a number of seconds above 0")
@@ -237,7 +237,7 @@ def acceptor_problem(acceptor: Any) -> tuple[str, object, str] | None:
     for key, known in (("state", STATES), ("matcher", MATCHERS)):
         value = acceptor.get(key)
         if value not in known:
-            return key, value, f"must be one of {', '.join(known)}{_hint(value, known)}"
+            return key, value, f"must be one of {', '.join(known)}{hint(value, known)}"
     matcher, argument, expected = acceptor["matcher"], acceptor.get("argument"), acceptor.get("expected")
     way_out = None
     if "expected" not in acceptor:
@@ -267,7 +267,7 @@ def check_arguments(models: ServiceModels, definition: WaiterDefinition, argumen
         raise WaiterDefinitionError(text)
 
 
-def _hint(wanted: object, known: Any) -> str:
+def hint(wanted: object, known: Any) -> str:
     """", did you mean ...?" with the closest names, or the whole list where it is short."""
     names = sorted({str(name) for name in known})
     close = difflib.get_close_matches(str(wanted), names, n=3, cutoff=0.5)

@@ -1,0 +1,163 @@
+"""The trigger for every wait that a waiter can describe, botocore's own or one of `waiters/<service>.json`."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from triggerd.errors import WaiterDefinitionError, WaitError
+from triggerd.trigger import BaseTrigger, TriggerEvent
+
+_FAILURE_MESSAGE = "AWS wait failed"
+_STATUS_MESSAGE = "AWS wait goes on"
+
+
+class AwsWaiterTrigger(BaseTrigger):
+    """Waits until a waiter says success or failure.
+
+    Fires ``{"status": "success", return_key: return_value}``, or ``{"status": "error", "message": ...,
+    return_key: return_value}`` where the wait ended in any other way. The event's details hold `last_status`,
+    `polls` and `waited_s`, on an error also `error_type` and AWS's own `error_code`.
+
+    Args:
+        service: botocore's name of the service, as ``"redshift"``.
+        waiter_name: Of the user's own waiters, the shipped ones or botocore's, in snake_case or CamelCase.
+        waiter_args: Parameters of the waiter's operation, as ``{"ClusterIdentifier": "dwh"}``.
+        delay: Seconds between polls; the waiter's own where None.
+        max_attempts: With `delay` the budget of time; the waiter's own where None.
+        connection: A connection of the daemon's config.
+        region: Where not the connection's own.
+        return_key: Name of the value in the payload. return_value: the value, given back to the continuation.
+        status_queries: JMESPath expressions for `last_status`; from the waiter's own acceptors where empty.
+        failure_message: Begins the message of an error event.
+        status_message: Logged at level debug with the status after each poll.
+        cancel_call: ``(operation, parameters)`` that stops the remote work on an explicit cancel, as
+            ``("stop_crawler", {"Name": "nightly"})``.
+
+    Raises:
+        TypeError, ValueError: An argument cannot be used.
+    """
+
+    def __init__(
+        self, service: str, waiter_name: str, waiter_args: Mapping[str, Any], *,
+        delay: float | None = None, max_attempts: int | None = None,
+        connection: str = "default", region: str | None = None,
+        return_key: str = "value", return_value: Any = None,
+        status_queries: Sequence[str] = (), failure_message: str = _FAILURE_MESSAGE,
+        status_message: str = _STATUS_MESSAGE, cancel_call: tuple[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        if isinstance(status_queries, str):
+            raise TypeError("status_queries must be a list of JMESPath expressions, not one string")
+        self.service = _text("service", service)
+        self.waiter_name = _text("waiter_name", waiter_name)
+        self.waiter_args = _mapping("waiter_args", waiter_args)
+        self.delay = _number("delay", delay)
+        self.max_attempts = _attempts(max_attempts)
+        self.connection = _text("connection", connection)
+        self.region = region if region is None else _text("region", region)
+        self.return_key = _text("return_key", return_key)
+        if self.return_key in ("status", "message"):
+            raise ValueError(f"return_key {self.return_key!r} is a key of the payload already")
+        self.return_value = return_value
+        self.status_queries = tuple(_text("status_queries", query) for query in status_queries)
+        self.failure_message = _text("failure_message", failure_message)
+        self.status_message = _text("status_message", status_message)
+        self.cancel_call = _cancel_call(cancel_call)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Arguments that equal their defaults are left out: an envelope is stored and sent for every wait."""
+        kwargs: dict[str, Any] = {
+            "service": self.service, "waiter_name": self.waiter_name, "waiter_args": self.waiter_args,
+        }  # fmt: skip
+        optional = {
+            "delay": None, "max_attempts": None, "connection": "default", "region": None, "return_key": "value",
+            "return_value": None, "status_queries": (), "failure_message": _FAILURE_MESSAGE,
+            "status_message": _STATUS_MESSAGE, "cancel_call": None,
+        }  # fmt: skip
+        for name, default in optional.items():
+            value = getattr(self, name)
+            if type(value) is not type(default) or value != default:
+                kwargs[name] = value
+        return "triggerd.triggers.aws.AwsWaiterTrigger", kwargs
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        # `on_poll` is an extra of the daemon's and the local AWS side; hand-written triggers have no use for it.
+        wait: Any = self.context.aws.wait
+        try:
+            response = await wait(
+                self.service, self.waiter_name, self.waiter_args, delay=self.delay, max_attempts=self.max_attempts,
+                connection=self.connection, region=self.region, status_queries=self.status_queries,
+                on_poll=self._log,
+            )
+        except WaitError as error:
+            details = {
+                "last_status": error.last_status, "polls": error.polls, "waited_s": error.waited_s,
+                "error_type": error.code, "error_code": error.aws_code,
+            }  # fmt: skip
+            event = self._failed(error, details)
+        except WaiterDefinitionError as error:
+            event = self._failed(error, {"error_type": error.code, "error_code": None})
+        else:
+            event = TriggerEvent(
+                {"status": "success", self.return_key: self.return_value},
+                {"last_status": response.last_status, "polls": response.polls, "waited_s": response.waited_s},
+            )
+        yield event
+
+    async def on_cancel(self) -> None:
+        """Make the `cancel_call`, where there is one."""
+        if self.cancel_call is None:
+            return
+        operation, parameters = self.cancel_call
+        async with self.context.aws.client(self.service, connection=self.connection, region=self.region) as client:
+            await getattr(client, operation)(**parameters)
+
+    def _failed(self, error: Exception, details: dict[str, Any]) -> TriggerEvent:
+        message = f"{self.failure_message}: {error}"
+        return TriggerEvent({"status": "error", "message": message, self.return_key: self.return_value}, details)
+
+    def _log(self, progress: Any) -> None:
+        self.context.log.debug(
+            self.status_message, status=progress.last_status, polls=progress.polls, trouble=progress.trouble
+        )
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{name} must not be empty")
+    return value
+
+
+def _mapping(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise TypeError(f"{name} must be a dict of parameter names and values, not {value!r}")
+    return dict(value)
+
+
+def _number(name: str, value: float | None) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} = {value!r}: must be above 0")
+    return value
+
+
+def _attempts(value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise TypeError(f"max_attempts must be a whole number, not {type(value).__name__}")
+    if value is not None and value < 1:
+        raise ValueError(f"max_attempts = {value}: must be at least 1")
+    return value
+
+
+def _cancel_call(value: tuple[str, Mapping[str, Any]] | None) -> tuple[str, dict[str, Any]] | None:
+    if value is None:
+        return None
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
+        raise TypeError(f"cancel_call must be (operation, parameters), not {value!r}")
+    operation = _text("cancel_call", value[0])
+    if not operation.isidentifier() or operation.lower() != operation or operation.startswith("_"):
+        raise ValueError(f"cancel_call {operation!r}: name the client's method in snake_case, as 'stop_crawler'")
+    return operation, _mapping("cancel_call parameters", value[1])
