@@ -4,15 +4,18 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 _EVERY_S = 0.01
 
 
-async def eventually(predicate: Callable[[], T | Awaitable[T]], deadline_s: float = 10.0,
-                     what: str = "") -> T:
+@overload
+async def eventually(predicate: Callable[[], Awaitable[T]], deadline_s: float = ..., what: str = ...) -> T: ...
+@overload
+async def eventually(predicate: Callable[[], T], deadline_s: float = ..., what: str = ...) -> T: ...
+async def eventually(predicate: Callable[[], Any], deadline_s: float = 10.0, what: str = "") -> Any:
     """Ask `predicate` (plain or async) until its answer is true, and return that answer.
 
     Raises:
