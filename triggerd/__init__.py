@@ -7,34 +7,70 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers; at run time `__getattr__` finds the same names
-    from triggerd.client import AsyncClient as AsyncClient, Client as Client
-    from triggerd.deferrable import Deferrable as Deferrable, TaskDeferred as TaskDeferred
+    from triggerd.client import AsyncClient as AsyncClient
+    from triggerd.client import Client as Client
+    from triggerd.deferrable import Deferrable as Deferrable
+    from triggerd.deferrable import TaskDeferred as TaskDeferred
     from triggerd.errors import (
         DeferSwallowedError as DeferSwallowedError,
+    )
+    from triggerd.errors import (
         EnvelopeError as EnvelopeError,
+    )
+    from triggerd.errors import (
         EnvelopePackError as EnvelopePackError,
+    )
+    from triggerd.errors import (
         EnvelopeTooLargeError as EnvelopeTooLargeError,
+    )
+    from triggerd.errors import (
         EventStatusError as EventStatusError,
+    )
+    from triggerd.errors import (
         OutcomeError as OutcomeError,
+    )
+    from triggerd.errors import (
         RedisUnavailableError as RedisUnavailableError,
+    )
+    from triggerd.errors import (
         ResultTimeoutError as ResultTimeoutError,
+    )
+    from triggerd.errors import (
         TriggerCancelledError as TriggerCancelledError,
+    )
+    from triggerd.errors import (
         TriggerdError as TriggerdError,
+    )
+    from triggerd.errors import (
         TriggerFailedError as TriggerFailedError,
+    )
+    from triggerd.errors import (
         TriggerTimeoutError as TriggerTimeoutError,
+    )
+    from triggerd.errors import (
         UnknownTriggerError as UnknownTriggerError,
+    )
+    from triggerd.errors import (
         WaitError as WaitError,
     )
-    from triggerd.event import Continuation as Continuation, Event as Event, EventError as EventError
-    from triggerd.handle import AsyncHandle as AsyncHandle, Handle as Handle
+    from triggerd.event import Continuation as Continuation
+    from triggerd.event import Event as Event
+    from triggerd.event import EventError as EventError
+    from triggerd.handle import AsyncHandle as AsyncHandle
+    from triggerd.handle import Handle as Handle
     from triggerd.resume import Resumer as Resumer
     from triggerd.trigger import (
         BaseTrigger as BaseTrigger,
+    )
+    from triggerd.trigger import (
         TriggerContext as TriggerContext,
+    )
+    from triggerd.trigger import (
         TriggerEvent as TriggerEvent,
     )
     from triggerd.triggers.aws import AwsWaiterTrigger as AwsWaiterTrigger
-    from triggerd.triggers.time import DateTimeTrigger as DateTimeTrigger, TimeDeltaTrigger as TimeDeltaTrigger
+    from triggerd.triggers.time import DateTimeTrigger as DateTimeTrigger
+    from triggerd.triggers.time import TimeDeltaTrigger as TimeDeltaTrigger
 
 __version__ = "0.1.0"
 

@@ -5,7 +5,7 @@ them is relied on. Retries are safe here because every verb may be sent twice; a
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import redis
@@ -182,7 +182,7 @@ class AsyncRedis:
             _raise("info", error)
         return {key: value for answer in answers for key, value in answer.items()}
 
-    async def hints(self, channel: str) -> AsyncIterator[bytes]:
+    async def hints(self, channel: str) -> AsyncGenerator[bytes, None]:
         """The messages of a pub/sub channel, until the iterator is closed. Hints only: some may be lost."""
         pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
         try:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from triggerd.keys import LUA_NAMES
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _FOLDER = Path(__file__).parent / "lua"
 # give.lua makes a consumer the owner of entries; only these scripts do that.
@@ -26,12 +27,12 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class Call(Generic[T_co]):
     """One command of Redis. `read` turns the raw reply (lists, bytes, ints) into what the verb promises."""
 
     verb: str
     command: tuple[Any, ...]
-    read: Callable[[Any], T]
+    read: Callable[[Any], T_co]
     script: Script | None = None
 
     @property

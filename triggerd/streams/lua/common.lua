@@ -53,7 +53,8 @@ local function owned_by(entry, consumer)
 end
 
 local function pending_for_anyone(entry)
-  return #redis.call('XPENDING', T, GROUP, entry, entry, 1) > 0
+  local row = redis.pcall('XPENDING', T, GROUP, entry, entry, 1)
+  return not row.err and #row > 0  -- an error: no daemon has ever been there to make the group
 end
 
 -- End a trigger: its final event, `done`, and only then take away what was there (a script does not roll back).
