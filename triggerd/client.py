@@ -1,6 +1,7 @@
 """The producer's side: defer triggers, ask about them, cancel them. `Client` blocks, `AsyncClient` is awaited."""
 
 import asyncio
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Self
@@ -16,6 +17,11 @@ from triggerd.streams.trigger_queue import TriggerQueue
 RESULT_TTL_S = 3600.0
 _SHORTEST_TTL_S = 300.0
 _BATCH_BYTES = 1024 * 1024
+
+
+def default_url() -> str:
+    """Where Redis is, for a client and a daemon that are not told."""
+    return os.environ.get("TRIGGERD_REDIS__URL", "redis://localhost:6379/0")
 
 
 def _caller(kind: str, url: str, result_ttl: float, command_timeout: float) -> Caller:
@@ -48,17 +54,18 @@ class Client:
     """Defers triggers from a worker. Threads may share one; nothing is connected before the first verb.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://`` of the Redis that the daemon uses.
+        url: ``redis://``, ``rediss://`` or ``unix://`` of the Redis that the daemon uses. None: what the environment
+            variable TRIGGERD_REDIS__URL says (the daemon reads it too), or redis://localhost:6379/0.
         result_ttl: Seconds for which the result of a trigger that this client ends (cancel, expire) is kept; the
             daemon has its own setting. At least 300.
         command_timeout: Seconds after which a command that Redis does not answer is retried, twice, and then raises
             RedisUnavailableError.
     """
 
-    def __init__(self, url: str = "redis://localhost:6379/0", *, result_ttl: float = RESULT_TTL_S,
+    def __init__(self, url: str | None = None, *, result_ttl: float = RESULT_TTL_S,
                  command_timeout: float = 5.0) -> None:  # fmt: skip
-        self.url = url
-        self.caller = _caller("SyncRedis", url, result_ttl, command_timeout)
+        self.url = url or default_url()
+        self.caller = _caller("SyncRedis", self.url, result_ttl, command_timeout)
 
     def defer(
         self,
@@ -150,9 +157,10 @@ class Client:
 class AsyncClient:
     """`Client` for an event loop: the same verbs, awaited; `start` runs the task's `execute` in a thread."""
 
-    def __init__(self, url: str = "redis://localhost:6379/0", *, result_ttl: float = RESULT_TTL_S,
+    def __init__(self, url: str | None = None, *, result_ttl: float = RESULT_TTL_S,
                  command_timeout: float = 5.0) -> None:  # fmt: skip
-        self.caller = _caller("AsyncRedis", url, result_ttl, command_timeout)
+        self.url = url or default_url()
+        self.caller = _caller("AsyncRedis", self.url, result_ttl, command_timeout)
 
     async def defer(
         self,
