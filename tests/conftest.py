@@ -6,6 +6,7 @@ import inspect
 import os
 import signal
 import types
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -22,15 +23,30 @@ DEADLINE_S = 60.0
 """How long a test may take where it says nothing: `@pytest.mark.deadline(120)` allows more."""
 
 
+class StrictLoop(uvloop.Loop):
+    """uvloop, reporting what was still open when it closed.
+
+    uvloop warns of an open transport from a C callback. With warnings made errors the exception is lost
+    there and `close` waits for that transport for ever; so collect the warnings, close, and raise then.
+    """
+
+    def close(self) -> None:
+        with warnings.catch_warnings(record=True) as leaks:
+            warnings.simplefilter("always")
+            super().close()
+        if leaks:
+            raise ResourceWarning("; ".join(str(leak.message) for leak in leaks))
+
+
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The daemon's loop for every async test."""
-    return {"uvloop": uvloop.new_event_loop}
+    return {"uvloop": StrictLoop}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that asks for `server` runs once on each flavour of Redis."""
     if "server" in metafunc.fixturenames:
-        metafunc.parametrize("server", list(redis_binaries()), indirect=True, scope="session")
+        metafunc.parametrize("server", list(redis_binaries()), indirect=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -123,11 +123,12 @@ class EmbeddedServer:
             self.stop()
             if isinstance(error, OSError):
                 tail = " | ".join(log_path.read_text(errors="replace").splitlines()[-3:])
-                raise RedisUnavailableError(f"{binary} did not start: {error}; its log ends: {tail}") from error
+                why = f"{binary} did not start: {error}; its log ends: {tail}"
+                raise RedisUnavailableError(why) from error
             raise
 
     def stop(self) -> None:
-        """End the server, by SIGKILL where SIGTERM is not enough within `STOP_WITHIN_S`. May be called twice."""
+        """End the server; by SIGKILL where SIGTERM is not enough within `STOP_WITHIN_S`. May be repeated."""
         if self._guard is not None:
             # First the guard, while our unreaped child still keeps its process id from being used again.
             with contextlib.suppress(BrokenPipeError):
@@ -178,7 +179,7 @@ class EmbeddedServer:
         path = Path(tempfile.mkdtemp(prefix="triggerd-"))
         if len(os.fsencode(path / _SOCKET_NAME)) > _MAX_SOCKET_PATH_BYTES:
             path.rmdir()
-            path = Path(tempfile.mkdtemp(prefix="triggerd-", dir="/tmp"))  # noqa: S108 - mkdtemp: private and new
+            path = Path(tempfile.mkdtemp(prefix="triggerd-", dir="/tmp"))
         self._temporary.append(path)
         return path
 
