@@ -1,0 +1,19 @@
+"""Entry of the console script `triggerd` and of ``python -m triggerd``."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; without the extra `daemon`, say in one line what to install."""
+    try:
+        from triggerd.cli.main import main as command_line  # noqa: PLC0415 - belongs to the extra `daemon`
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] == "triggerd":
+            raise
+        sys.exit(f"triggerd: the command line needs more than the SDK ({missing.name} is missing): "
+                 "pip install 'triggerd[daemon]'")
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

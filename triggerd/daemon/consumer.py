@@ -1,0 +1,95 @@
+"""What the parts that serve one queue share: who they are, and the bell that calls the claimer."""
+
+import asyncio
+import os
+import random
+import re
+import secrets
+import socket
+from dataclasses import dataclass, field
+
+from triggerd.streams.dead_letter import DeadLetters
+from triggerd.streams.leases import Leases
+from triggerd.streams.trigger_queue import TriggerQueue
+
+
+def new_consumer_name() -> str:
+    """``host-pid-random``: a name is never reused, so whatever a dead one still holds can be told from ours."""
+    host = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:40]
+    return f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+class Bell:
+    """Calls the claimer, and remembers why. Rung by every other part, answered by the claimer only."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+        self._doubt: str | None = None
+        self._peer_left = False
+
+    def ring(self) -> None:
+        """There may be something to claim, or room for it."""
+        self._rung.set()
+
+    def doubt(self, why: str) -> None:
+        """An answer may have been lost: what Redis says is ours must be compared with what runs."""
+        self._doubt = self._doubt or why
+        self._rung.set()
+
+    def peer_left(self) -> None:
+        """Another daemon has drained: its triggers can be adopted at once."""
+        self._peer_left = True
+        self._rung.set()
+
+    def take_doubt(self) -> str | None:
+        """The reason to audit since the last call, if there was one."""
+        doubt, self._doubt = self._doubt, None
+        return doubt
+
+    def take_peer_left(self) -> bool:
+        """Whether a peer has drained since the last call."""
+        left, self._peer_left = self._peer_left, False
+        return left
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until it rings, at most `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._rung.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._rung.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """This daemon as a consumer of one queue, and the verbs that it sends as such."""
+
+    queue: str
+    name: str
+    triggers: TriggerQueue
+    leases: Leases
+    dead_letters: DeadLetters
+    bell: Bell = field(default_factory=Bell)
+
+    @classmethod
+    def of(cls, queue: str, name: str) -> "Consumer":
+        return cls(queue, name, TriggerQueue(queue), Leases(queue), DeadLetters(queue))
+
+
+class Backoff:
+    """Growing pauses between attempts, with jitter so that a fleet does not come back in step."""
+
+    def __init__(self, first_s: float = 0.05, longest_s: float = 1.0) -> None:
+        self._first_s, self._longest_s = first_s, longest_s
+        self.failures = 0
+
+    def reset(self) -> None:
+        self.failures = 0
+
+    def next_s(self) -> float:
+        """Seconds to pause after one more failure."""
+        pause_s = min(self._longest_s, self._first_s * 2.0 ** min(self.failures, 16))
+        self.failures += 1
+        return pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret

@@ -1,0 +1,52 @@
+"""What a running trigger gets as `self.context` (the protocol `triggerd.trigger.TriggerContext`)."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from triggerd.daemon.runs import Run
+from triggerd.envelope import pack, unpack
+from triggerd.errors import EnvelopeTooLargeError
+from triggerd.logs import get_logger
+from triggerd.trigger import AwsContext
+
+MAX_CHECKPOINT_BYTES = 4096
+"""Hard limit; aim at 60 bytes, beyond which the record costs Redis several times as much memory."""
+
+
+class RunContext:
+    """The context of one run."""
+
+    __slots__ = ("_checkpoint", "_run", "_store", "aws")
+
+    def __init__(self, run: Run, aws: AwsContext, checkpoint: bytes | None,
+                 store: Callable[[Run, bytes], Awaitable[None]]) -> None:
+        self.aws = aws
+        self._run, self._checkpoint, self._store = run, checkpoint, store
+
+    @property
+    def trigger_id(self) -> str:
+        return self._run.id
+
+    @property
+    def deadline_ms(self) -> int:
+        return self._run.deadline_ms
+
+    @property
+    def log(self) -> Any:
+        # Bound here as well, for lines from a thread that does not carry the run's context variables.
+        return get_logger("triggerd.trigger").bind(trigger_id=self._run.id)
+
+    @property
+    def restored(self) -> Any:
+        return None if self._checkpoint is None else unpack(self._checkpoint)
+
+    async def checkpoint(self, value: Any) -> None:
+        """Return once the value is stored.
+
+        Raises:
+            EnvelopePackError: It cannot be packed. EnvelopeTooLargeError: over `MAX_CHECKPOINT_BYTES`.
+        """
+        packed = pack(value, "checkpoint")
+        if len(packed) > MAX_CHECKPOINT_BYTES:
+            raise EnvelopeTooLargeError("the checkpoint", len(packed), MAX_CHECKPOINT_BYTES)
+        await self._store(self._run, packed)

@@ -1,0 +1,179 @@
+"""The daemon: builds its parts from the settings, runs them in one task group, and drains when told to stop."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+from collections.abc import Coroutine, Iterator, Mapping
+from typing import Any
+
+from triggerd import __version__
+from triggerd.aws import Aws
+from triggerd.clock import monotonic_s
+from triggerd.daemon.consumer import Consumer, new_consumer_name
+from triggerd.daemon.http import HttpServer
+from triggerd.daemon.registry import Registry, announced_triggers
+from triggerd.daemon.runs import Capacity
+from triggerd.daemon.startup import wait_for_redis
+from triggerd.daemon.systemd import Notifier
+from triggerd.daemon.watchdog import Watchdog
+from triggerd.daemon.worker import QueueWorker, Shared
+from triggerd.errors import RedisRefusedError, RedisUnavailableError
+from triggerd.logs import get_logger
+from triggerd.metrics import Metrics
+from triggerd.settings import Settings
+
+# Every running trigger is a task with a coroutine and a generator, and these live long: the default thresholds
+# (700, 10, 10) would walk all of them again and again, 0.3 s for 100,000. They hardly ever form cycles, so the young
+# are looked at every 50,000 allocations, and a full collection comes 5 times rarer on top of that.
+_GC_THRESHOLDS = (50_000, 20, 50)
+
+log = get_logger("triggerd.daemon")
+
+
+class Daemon:
+    """One daemon process. Build it, `run` it once."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._notifier = Notifier(environ)
+        self._metrics = Metrics(__version__, settings.queues)
+        self._capacity = Capacity(settings.capacity)
+        self._workers: list[QueueWorker] = []
+        self._stop = asyncio.Event()
+        self._started = False
+        self.name = new_consumer_name()
+        self.http = HttpServer(settings.http, self._metrics, alive=self._alive, ready=self._ready)
+
+    def stop(self) -> None:
+        """Drain and end; `run` returns."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until `stop` or SIGTERM.
+
+        Raises:
+            ConfigError: The settings do not fit this machine or this Redis.
+            BaseExceptionGroup: A side loop died: a bug. The lease runs out, and peers take over.
+        """
+        with self._signals():
+            async with contextlib.AsyncExitStack() as stack:
+                if self._settings.http.enabled:
+                    await self.http.start()
+                    stack.push_async_callback(self.http.stop)
+                aws = await stack.enter_async_context(Aws(self._settings.aws, self._metrics))
+                # The workers last: runs end before the AWS side that they use.
+                stack.push_async_callback(self._close_workers)
+                if await self._unless_stopped(self._prepare(aws)):
+                    await self._serve()
+        log.info("daemon ended", consumer=self.name)
+
+    async def _prepare(self, aws: Aws) -> None:
+        """Everything slow and cold, before anything is claimed."""
+        registry = Registry(self._settings.allow, await asyncio.to_thread(announced_triggers))
+        for label in registry.labels:
+            self._metrics.trigger(label)
+        await wait_for_redis(self._settings.redis)
+        shared = Shared(self._settings, registry, aws, self._metrics, self._capacity)
+        self._workers = [QueueWorker(Consumer.of(queue, self.name), shared) for queue in self._settings.queues]
+        await asyncio.gather(*(worker.prepare() for worker in self._workers))
+        self._metrics.capacity.set(self._settings.capacity)
+        self._metrics.events_unpublished.set_function(lambda: sum(worker.settler.backlog for worker in self._workers))
+        self._metrics.waits_overdue.set_function(aws.overdue)
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays for good, and needs no walking over
+        gc.set_threshold(*_GC_THRESHOLDS)
+
+    async def _serve(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for worker in self._workers:
+                worker.start(group)
+            watchdog = Watchdog(self._notifier, self._metrics, self._stuck, self._status)
+            watching = group.create_task(watchdog.run(), name="watchdog")
+            self._started = True
+            self._notifier.ready(self._status())
+            log.info("daemon started", consumer=self.name, queues=self._settings.queues,
+                     capacity=self._settings.capacity, http=self.http.address)
+            await self._stop.wait()
+            await self._drain()
+            watching.cancel()
+
+    async def _drain(self) -> None:
+        began_s = monotonic_s()
+        limit_s = self._settings.drain_timeout_s
+        self._notifier.stopping(limit_s)
+        log.info("draining", runs=sum(len(worker.runner.runs) for worker in self._workers))
+        try:
+            async with asyncio.timeout(limit_s):
+                await asyncio.gather(*(self._drain_one(worker) for worker in self._workers))
+        except TimeoutError:
+            left = sum(worker.settler.backlog for worker in self._workers)
+            log.warning("the drain was cut off; peers take over when the lease has run out", unpublished=left)
+        await self._close_workers()
+        log.info("drained", seconds=round(monotonic_s() - began_s, 3))
+
+    async def _drain_one(self, worker: QueueWorker) -> None:
+        try:
+            await worker.drain()
+        except (RedisUnavailableError, RedisRefusedError) as error:
+            log.warning("could not say farewell; peers take over when the lease has run out",
+                        queue=worker.consumer.queue, error=str(error))
+
+    async def _close_workers(self) -> None:
+        workers, self._workers = self._workers, []
+        await asyncio.gather(*(worker.close() for worker in workers))
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Await `work`; False where the daemon was told to stop before it was done."""
+        working = asyncio.create_task(work, name="start-up")
+        stopping = asyncio.create_task(self._stop.wait(), name="stop signal")
+        try:
+            await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (working, stopping):
+                if not task.done():
+                    task.cancel()
+            await asyncio.wait([working, stopping])
+        if working.cancelled():
+            return False
+        working.result()
+        return True
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT drain; the second one ends the process at once, and the lease's end tells the peers."""
+        loop = asyncio.get_running_loop()
+
+        def heed(number: int) -> None:
+            if self._stop.is_set():
+                os._exit(128 + number)
+            log.info("signal received", signal=signal.Signals(number).name)
+            self.stop()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, heed, number)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _stuck(self) -> list[str]:
+        return [loop for worker in self._workers for loop in worker.stuck()]
+
+    def _alive(self) -> dict[str, bool]:
+        stuck = self._stuck()
+        return {"loop": True, **dict.fromkeys(stuck, False)}
+
+    def _ready(self) -> dict[str, bool]:
+        return {
+            "started": self._started,
+            "not draining": not self._stop.is_set(),
+            "redis": bool(self._workers) and all(worker.lease.up for worker in self._workers),
+        }
+
+    def _status(self) -> str:
+        runs = sum(len(worker.runner.runs) for worker in self._workers)
+        unpublished = sum(worker.settler.backlog for worker in self._workers)
+        return f"{runs:,} of {self._settings.capacity:,} triggers run, {unpublished:,} events unpublished"

@@ -1,0 +1,32 @@
+"""What a caller hears where its trigger did not fire: an exception as an `EventError`, and the final event's bytes."""
+
+from triggerd.clock import wall_ms
+from triggerd.envelope import pack_binary
+from triggerd.event import EventError, ended_prefix
+
+_MAX_MESSAGE_CHARS = 4_000
+
+
+def message_of(error: BaseException) -> str:
+    """What an exception says, as text that any encoding can carry; not even its `__str__` can be trusted."""
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001 - it is the trigger's code
+        text = f"{type(error).__name__}, whose __str__ raised {type(broken).__name__}"
+    text = text or type(error).__name__
+    return text[:_MAX_MESSAGE_CHARS].encode(errors="replace").decode()
+
+
+def described(error: BaseException) -> EventError:
+    """`error` for the wire. Our own errors have a code; whatever else a trigger raised is ``trigger_raised``."""
+    code = getattr(error, "code", None)
+    code = code if isinstance(code, str) and code.isidentifier() else "trigger_raised"
+    return EventError(code, message_of(error), type(error).__name__)
+
+
+def ended_event(error: EventError, resume: bytes) -> bytes:
+    """The final event of a trigger that did not fire.
+
+    Not held to the size limit of events: `resume` came with an envelope that was within it, and the caller must hear.
+    """
+    return ended_prefix(error, wall_ms()) + pack_binary(resume)

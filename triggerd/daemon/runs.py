@@ -1,0 +1,144 @@
+"""What runs in this daemon: one `Run` per trigger, the table of them, and the room for more."""
+
+import asyncio
+import enum
+from collections.abc import Callable, Iterator
+
+from triggerd.metrics import TriggerMetrics
+from triggerd.streams.trigger_queue import ClaimedTrigger
+
+
+class StopCause(enum.Enum):
+    """Why a run is stopped. Only CANCELLED touches AWS, and only it ends with an event of ours."""
+
+    CANCELLED = "cancelled"
+    """The user asked for it."""
+    EXPIRED = "expired"
+    """Ended in Redis by a sweep: its deadline passed."""
+    RELEASED = "released"
+    """Redis says that the trigger is not ours (any more)."""
+    REFUSED = "refused"
+    """Its event was refused, because the trigger is not ours or has ended."""
+    DRAINED = "drained"
+    """This daemon goes; another one takes over."""
+
+
+class Run:
+    """One trigger on its way to its outcome. Written by its own task and by `stop`, in one event loop."""
+
+    __slots__ = ("cancelled_by", "cause", "deadline_ms", "entry", "id", "interruptible", "metrics", "resume", "seq",
+                 "settled", "settling", "task")  # fmt: skip
+
+    def __init__(self, claimed: ClaimedTrigger) -> None:
+        self.id, self.entry = claimed.id, claimed.entry
+        self.deadline_ms = claimed.deadline_ms
+        self.cancelled_by = claimed.cancel
+        # Adopted with its cancel not yet carried out: the former owner died over it.
+        self.cause: StopCause | None = StopCause.CANCELLED if claimed.cancel is not None else None
+        self.seq = claimed.seq  # of the last event that was published
+        self.resume = b""
+        self.settling = False  # an event is on its way to Redis
+        self.settled = False  # the final event was published
+        self.interruptible = False  # the task stands inside the trigger's run(), so it may be cancelled
+        self.metrics: TriggerMetrics | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is to come of the trigger's own run()."""
+        return self.settled or self.cause is not None
+
+    def stop(self, cause: StopCause) -> None:
+        """Stop driving the trigger; the first cause counts.
+
+        The task is cancelled only while it stands in the trigger's run(). A publish, an on_cancel or a clean-up
+        in progress is never cut off by this; the task looks at `cause` when it comes back from there.
+        """
+        if self.over:
+            return
+        self.cause = cause
+        if self.interruptible and self.task is not None:
+            self.task.cancel()
+
+
+class Capacity:
+    """Room for runs, shared by all queues of the daemon. Reserve before claiming, give back when a run ends."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._used = 0
+        self._on_room: list[Callable[[], None]] = []
+
+    @property
+    def free(self) -> int:
+        return max(0, self.limit - self._used)
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Have `call` called whenever there is room again after there was none."""
+        self._on_room.append(call)
+
+    def reserve(self, most: int) -> int:
+        """Take up to `most` places; answers how many."""
+        got = min(most, self.free)
+        self._used += got
+        return got
+
+    def take(self, places: int) -> None:
+        """Take places even beyond the limit: for triggers that are ours already."""
+        self._used += places
+
+    def give_back(self, places: int) -> None:
+        was_full = self._used >= self.limit
+        self._used -= places
+        if was_full and self._used < self.limit:
+            for call in self._on_room:
+                call()
+
+
+class RunTable:
+    """The runs of one queue, by entry and by trigger id. It owns their tasks."""
+
+    def __init__(self) -> None:
+        self._by_entry: dict[str, Run] = {}
+        self._by_id: dict[str, Run] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._by_entry)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(list(self._by_entry.values()))
+
+    def __contains__(self, entry: str) -> bool:
+        return entry in self._by_entry
+
+    def by_id(self, trigger_id: str) -> Run | None:
+        return self._by_id.get(trigger_id)
+
+    def by_entry(self, entry: str) -> Run | None:
+        return self._by_entry.get(entry)
+
+    def add(self, run: Run) -> None:
+        self._by_entry[run.entry] = run
+        self._by_id[run.id] = run
+        self._empty.clear()
+
+    def remove(self, run: Run) -> None:
+        del self._by_entry[run.entry]
+        # A queue emptied by hand can hand out the same id anew while the old run still ends.
+        if self._by_id.get(run.id) is run:
+            del self._by_id[run.id]
+        if not self._by_entry:
+            self._empty.set()
+
+    async def wait_empty(self) -> None:
+        """Until the last run has ended."""
+        await self._empty.wait()
+
+    async def abandon(self) -> None:
+        """Cut off whatever still runs: the process ends."""
+        tasks = [run.task for run in self if run.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=1.0) if tasks else None

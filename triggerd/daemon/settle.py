@@ -1,0 +1,185 @@
+"""The settler brings events to Redis: one task, batches, every event kept until Redis has answered for it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from triggerd.clock import monotonic_s
+from triggerd.daemon.consumer import Backoff, Consumer
+from triggerd.errors import RedisRefusedError, RedisUnavailableError, StreamMissingError
+from triggerd.keys import BATCH
+from triggerd.logs import get_logger
+from triggerd.metrics import Metrics
+from triggerd.streams.connection import AsyncRedis
+from triggerd.streams.dead_letter import Burial
+from triggerd.streams.script import Call
+from triggerd.streams.trigger_queue import PUBLISHED, PUBLISHED_BEFORE, Publication
+
+ItemT = TypeVar("ItemT", Publication, Burial)
+
+MAX_BATCH_BYTES = 1024 * 1024
+"""Bytes of events in one script call: beyond that the call itself would hold the server for milliseconds."""
+_CHECKPOINTS_AT_ONCE = 4
+
+log = get_logger("triggerd.settle")
+
+
+class _Parcel(Generic[ItemT]):
+    """An event on its way, and who waits for the answer."""
+
+    __slots__ = ("answer", "item", "since_s", "tries")
+
+    def __init__(self, item: ItemT) -> None:
+        self.item: ItemT = item
+        self.tries = 0
+        self.since_s = monotonic_s()
+        self.answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+
+class Settler:
+    """Publishes and buries for one queue.
+
+    There is no artificial delay: what has gathered while one script call was under way goes with the next.
+    """
+
+    def __init__(self, redis: AsyncRedis, consumer: Consumer, metrics: Metrics, *, result_ttl_s: int) -> None:
+        self._redis, self._consumer, self._metrics = redis, consumer, metrics
+        self._retention_ms = result_ttl_s * 1000
+        self._publications: deque[_Parcel[Publication]] = deque()
+        self._burials: deque[_Parcel[Burial]] = deque()
+        self._work = asyncio.Event()
+        self._nothing_left = asyncio.Event()
+        self._nothing_left.set()
+        self._unsettled = 0
+        self._backoff = Backoff()
+        self._checkpointing = asyncio.Semaphore(_CHECKPOINTS_AT_ONCE)
+        self.last_answer_s = monotonic_s()
+        """When Redis last answered or refused to: with a backlog, the watchdog's sign of life."""
+
+    @property
+    def backlog(self) -> int:
+        """Events for which Redis has not answered yet."""
+        return self._unsettled
+
+    async def publish(self, item: Publication) -> bool:
+        """Publish one event. False: refused for good, the trigger is not ours (any more) or has ended."""
+        return await self._settle(self._publications, item)
+
+    async def bury(self, item: Burial) -> bool:
+        """Make a dead letter of a trigger; answers as `publish`."""
+        return await self._settle(self._burials, item)
+
+    async def checkpoint(self, trigger_id: str, entry: str, value: bytes) -> bool:
+        """Store a checkpoint, however long Redis is away. False: the trigger is not ours (any more)."""
+        backoff = Backoff()
+        while True:
+            try:
+                async with self._checkpointing:
+                    call = self._consumer.triggers.checkpoint(self._consumer.name, trigger_id, entry, value)
+                    return await self._redis.run(call)
+            except (RedisUnavailableError, RedisRefusedError) as error:
+                if backoff.failures == 0:
+                    log.warning("checkpoint not stored yet", trigger_id=trigger_id, error=str(error))
+                await asyncio.sleep(backoff.next_s())
+
+    async def flush(self) -> None:
+        """Until every event has been answered for."""
+        await self._nothing_left.wait()
+
+    async def run(self) -> None:
+        """Send what there is, until cancelled."""
+        name, triggers, dead = self._consumer.name, self._consumer.triggers, self._consumer.dead_letters
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._publications or self._burials:
+                await self._send(self._burials, lambda items: dead.bury(name, items, self._retention_ms))
+                await self._send(self._publications, lambda items: triggers.publish(name, items, self._retention_ms))
+
+    async def _settle(self, box: deque[_Parcel[ItemT]], item: ItemT) -> bool:
+        parcel = _Parcel(item)
+        self._unsettled += 1
+        self._nothing_left.clear()
+        box.append(parcel)
+        self._work.set()
+        try:
+            return await parcel.answer
+        finally:
+            self._unsettled -= 1
+            if self._unsettled == 0:
+                self._nothing_left.set()
+
+    async def _send(self, box: deque[_Parcel[ItemT]],
+                    call: Callable[[Sequence[ItemT]], Call[list[int | str]]]) -> None:
+        """One script call with the first items of `box`."""
+        batch = _take(box)
+        if not batch:
+            return
+        try:
+            answers = await self._redis.run(call([parcel.item for parcel in batch]))
+        except (RedisUnavailableError, RedisRefusedError) as error:
+            box.extendleft(reversed(batch))
+            self._metrics.publish_retries.inc(len(batch))
+            await self._trouble(error)
+            return
+        finally:
+            self.last_answer_s = monotonic_s()
+        if self._backoff.failures:
+            log.info("events are published again", queue=self._consumer.queue, waiting=len(box))
+            self._backoff.reset()
+        for parcel, answer in zip(batch, answers, strict=True):
+            self._deliver(box, parcel, answer)
+
+    def _deliver(self, box: deque[_Parcel[ItemT]], parcel: _Parcel[ItemT], answer: int | str) -> None:
+        if parcel.answer.done():
+            return  # whoever waited has been cut off
+        if isinstance(answer, str):
+            self._later(box, parcel, answer)
+            return
+        if answer == PUBLISHED:
+            self._metrics.resume_latency.observe(monotonic_s() - parcel.since_s)
+        parcel.answer.set_result(answer in (PUBLISHED, PUBLISHED_BEFORE))
+
+    def _later(self, box: deque[_Parcel[ItemT]], parcel: _Parcel[ItemT], why: str) -> None:
+        """Redis refused this one item (a wrong type, no memory): keep it, and let the others pass."""
+        if parcel.tries == 0:
+            log.error("event refused by Redis, kept and sent again", trigger_id=parcel.item.id, error=why)
+        pause_s = min(5.0, 0.1 * 2 ** min(parcel.tries, 10))
+        parcel.tries += 1
+        self._metrics.publish_retries.inc()
+
+        def again() -> None:
+            box.append(parcel)
+            self._work.set()
+
+        asyncio.get_running_loop().call_later(pause_s, again)
+
+    async def _trouble(self, error: Exception) -> None:
+        """The whole call failed: whether Redis has carried it out is unknown, and sending it again is safe."""
+        self._metrics.redis_errors.labels("settle").inc()
+        if self._backoff.failures == 0:
+            log.warning("cannot publish, events are kept", queue=self._consumer.queue, waiting=self._unsettled,
+                        error=str(error))
+        self._consumer.bell.doubt("publish failed")
+        if isinstance(error, StreamMissingError):
+            await self._make_group()
+        await asyncio.sleep(self._backoff.next_s())
+
+    async def _make_group(self) -> None:
+        try:
+            await self._redis.run(self._consumer.triggers.prepare())
+        except (RedisUnavailableError, RedisRefusedError) as error:
+            log.warning("cannot make the consumer group", queue=self._consumer.queue, error=str(error))
+
+
+def _take(box: deque[_Parcel[Any]]) -> list[_Parcel[Any]]:
+    """The first parcels of `box`: at most `BATCH`, at most `MAX_BATCH_BYTES`, at least one if there is one."""
+    batch: list[_Parcel[Any]] = []
+    size_bytes = 0
+    while box and len(batch) < BATCH:
+        size_bytes += len(box[0].item.event)
+        if batch and size_bytes > MAX_BATCH_BYTES:
+            break
+        batch.append(box.popleft())
+    return batch

@@ -1,0 +1,138 @@
+"""The parts that serve one queue, put together: started, watched, and drained as one."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from triggerd.clock import monotonic_s
+from triggerd.daemon.claim import Claimer, Waker
+from triggerd.daemon.consumer import Backoff, Consumer
+from triggerd.daemon.lease import LeaseKeeper
+from triggerd.daemon.registry import Registry
+from triggerd.daemon.runner import Runner
+from triggerd.daemon.runs import Capacity, StopCause
+from triggerd.daemon.settle import Settler
+from triggerd.daemon.sweep import HintListener, Sweeper
+from triggerd.errors import RedisRefusedError, RedisUnavailableError
+from triggerd.logs import get_logger
+from triggerd.metrics import Metrics
+from triggerd.settings import Settings
+from triggerd.streams.connection import BLOCK_MS, AsyncRedis
+from triggerd.trigger import AwsContext
+
+_STUCK_AFTER_S = 30.0
+_STOP_RUNS_WITHIN_S = 0.5  # peers are to adopt within a second of the drain
+_WORK_CONNECTIONS = 8  # claim, settle, sweep, and up to 4 checkpoints
+_NO_RETRY = 0
+
+log = get_logger("triggerd.daemon")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all queues of the daemon share."""
+
+    settings: Settings
+    registry: Registry
+    aws: AwsContext
+    metrics: Metrics
+    capacity: Capacity
+
+
+class QueueWorker:
+    """Serves one queue."""
+
+    def __init__(self, consumer: Consumer, shared: Shared) -> None:
+        settings, metrics = shared.settings, shared.metrics
+        url, name, timeout_ms = settings.redis.url, f"triggerd-{consumer.name}", settings.redis.command_timeout_ms
+        # Four kinds of connection, so that none waits for another: work, the lease, the wake-up, hints.
+        self._work = AsyncRedis(url, name=name, command_timeout_ms=timeout_ms, max_connections=_WORK_CONNECTIONS)
+        lease_redis = AsyncRedis(url, name=f"{name}-lease", command_timeout_ms=settings.lease_ms // 4,
+                                 retries=_NO_RETRY, max_connections=1)
+        wake_redis = AsyncRedis(url, name=f"{name}-wake", command_timeout_ms=max(timeout_ms, 3 * BLOCK_MS),
+                                retries=_NO_RETRY, max_connections=1)
+        hint_redis = AsyncRedis(url, name=f"{name}-hints", command_timeout_ms=max(timeout_ms, 3 * BLOCK_MS),
+                                retries=_NO_RETRY, max_connections=2)
+        self._connections = (self._work, lease_redis, wake_redis, hint_redis)
+        self.consumer = consumer
+        self.settler = Settler(self._work, consumer, metrics, result_ttl_s=settings.result_ttl_s)
+        self.runner = Runner(shared.registry, self.settler, shared.aws, metrics, shared.capacity,
+                             max_envelope_bytes=settings.max_envelope_bytes)
+        self.lease = LeaseKeeper(lease_redis, consumer, self.runner, metrics, lease_ms=settings.lease_ms)
+        self._waker = Waker(wake_redis, consumer)
+        self.claimer = Claimer(self._work, consumer, self._waker, self.lease, self.runner,
+                               capacity=shared.capacity, metrics=metrics)
+        self._sweeper = Sweeper(self._work, consumer, self.runner, metrics, result_ttl_s=settings.result_ttl_s)
+        self._hints = HintListener(hint_redis, consumer, self.runner, metrics)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def prepare(self) -> None:
+        """Make the stream and its group, waiting for Redis as long as it takes."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self._work.run(self.consumer.triggers.prepare())
+            except (RedisUnavailableError, RedisRefusedError) as error:
+                if backoff.failures == 0:
+                    log.warning("cannot make the queue yet", queue=self.consumer.queue, error=str(error))
+                await asyncio.sleep(backoff.next_s())
+            else:
+                return
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Start all loops. One that dies takes the group, and so the daemon, with it."""
+        for what, loop in self._loops():
+            self._tasks[what] = group.create_task(loop, name=f"{what} {self.consumer.queue}")
+
+    def _loops(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        yield "settle", self.settler.run()
+        yield "lease", self.lease.run()
+        yield "wake", self._waker.run()
+        yield "hints", self._hints.run()
+        yield "sweep", self._sweeper.run()
+        yield "claim", self.claimer.run()
+
+    def stuck(self) -> Iterator[str]:
+        """The loops that make no progress. Redis being away is no such thing: the loops turn all the same."""
+        too_old_s = monotonic_s() - _STUCK_AFTER_S
+        claim = self._tasks.get("claim")
+        if claim is not None and not claim.done() and self.claimer.last_cycle_s < too_old_s:
+            yield f"claim {self.consumer.queue}"
+        if self.settler.backlog and self.settler.last_answer_s < too_old_s:
+            yield f"settle {self.consumer.queue}"
+
+    async def drain(self) -> None:
+        """Claim no more, stop the runs, bring what has fired to Redis, and leave: peers adopt at once.
+
+        A run that takes longer to stop than `_STOP_RUNS_WITHIN_S` is handed over all the same: what it would still
+        publish is refused. Only then its end is waited for.
+        """
+        self.claimer.quiet()
+        await self._tasks["claim"]
+        for run in self.runner.runs:
+            run.stop(StopCause.DRAINED)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_RUNS_WITHIN_S):
+                await self.runner.runs.wait_empty()
+        await self.settler.flush()
+        # A renewal after the farewell would put an expiry on it.
+        await self._stop("lease")
+        await self._work.run(self.consumer.leases.drain(self.consumer.name))
+        log.info("handed over", queue=self.consumer.queue, still_cleaning_up=len(self.runner.runs))
+        await self.runner.runs.wait_empty()
+
+    async def close(self) -> None:
+        """End every loop, cut off every run, close every connection."""
+        await self.runner.runs.abandon()
+        for what in list(self._tasks):
+            await self._stop(what)
+        for connection in self._connections:
+            await connection.close()
+
+    async def _stop(self, what: str) -> None:
+        task = self._tasks.pop(what, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
