@@ -1,22 +1,12 @@
 """What the parts that serve one queue share: who they are, and the bell that calls the claimer."""
 
 import asyncio
-import os
 import random
-import re
-import secrets
-import socket
 from dataclasses import dataclass, field
 
 from triggerd.streams.dead_letter import DeadLetters
 from triggerd.streams.leases import Leases
 from triggerd.streams.trigger_queue import TriggerQueue
-
-
-def new_consumer_name() -> str:
-    """``host-pid-random``: a name is never reused, so whatever a dead one still holds can be told from ours."""
-    host = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:40]
-    return f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 class Bell:

@@ -11,7 +11,7 @@ from typing import Any
 from triggerd import __version__
 from triggerd.aws import Aws
 from triggerd.clock import monotonic_s
-from triggerd.daemon.consumer import Consumer, new_consumer_name
+from triggerd.daemon.consumer import Consumer
 from triggerd.daemon.http import HttpServer
 from triggerd.daemon.registry import Registry, announced_triggers
 from triggerd.daemon.runs import Capacity
@@ -23,6 +23,7 @@ from triggerd.errors import RedisRefusedError, RedisUnavailableError
 from triggerd.logs import get_logger
 from triggerd.metrics import Metrics
 from triggerd.settings import Settings
+from triggerd.streams.leases import consumer_name
 
 # Every running trigger is a task with a coroutine and a generator, and these live long: the default thresholds
 # (700, 10, 10) would walk all of them again and again, 0.3 s for 100,000. They hardly ever form cycles, so the young
@@ -43,7 +44,7 @@ class Daemon:
         self._workers: list[QueueWorker] = []
         self._stop = asyncio.Event()
         self._started = False
-        self.name = new_consumer_name()
+        self.name = consumer_name()
         self.http = HttpServer(settings.http, self._metrics, alive=self._alive, ready=self._ready)
 
     def stop(self) -> None:

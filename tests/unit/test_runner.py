@@ -1,0 +1,414 @@
+"""The runner: whatever a trigger does becomes one outcome, and each event is published before the next step.
+
+The outbox here stands for the settler: it keeps what it is given and answers as a test tells it to.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from tests.support.waiting import eventually
+from triggerd.clock import wall_ms
+from triggerd.daemon import runner as runner_module
+from triggerd.daemon.registry import Registry
+from triggerd.daemon.runner import Runner
+from triggerd.daemon.runs import Capacity, StopCause
+from triggerd.envelope import encode_trigger, pack
+from triggerd.event import Continuation, Event, decode_event
+from triggerd.metrics import Metrics
+from triggerd.streams.dead_letter import Burial
+from triggerd.streams.trigger_queue import ClaimedTrigger, Publication
+from triggerd.trigger import BaseTrigger, TriggerEvent
+
+RESUME = Continuation("done").encode()
+steps: list[str] = []
+
+
+class Steps(BaseTrigger):
+    """Behaves as its name says, and writes down what it does."""
+
+    def __init__(self, kind: str = "fire", **kwargs: Any) -> None:
+        self.kind, self.kwargs = kind, kwargs
+        if kind == "refuse":
+            raise ValueError("kind refuse is refused")
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.Steps", {"kind": self.kind}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        steps.append("begin")
+        match self.kind:
+            case "raise":
+                raise KeyError("nothing there")
+            case "exit":
+                raise SystemExit(3)
+            case "cancelled":
+                raise asyncio.CancelledError
+            case "silent":
+                return
+            case "nonsense":
+                yield 42  # type: ignore[misc]  # on purpose
+            case "unpackable":
+                yield TriggerEvent({"object": object()})
+            case "mute error":
+                raise MuteError
+        yield TriggerEvent({"id": self.context.trigger_id})
+        steps.append("resumed")
+
+    async def on_cancel(self) -> None:
+        steps.append("on_cancel")
+        if self.kind == "stubborn":
+            raise RuntimeError("AWS says no")
+
+    async def cleanup(self) -> None:
+        steps.append("cleanup")
+
+
+class Waits(Steps):
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        steps.append("begin")
+        match self.kind:
+            case "wait" | "stubborn":
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    steps.append("interrupted")
+                    if self.kind == "wait":
+                        raise
+                yield TriggerEvent("late")
+            case "checkpoint":
+                steps.append(f"restored {self.context.restored}")
+                await self.context.checkpoint({"page": 2})
+                await asyncio.sleep(0)
+                yield TriggerEvent("checkpointed")
+            case "slow end":
+                yield TriggerEvent("fired")
+                await asyncio.Event().wait()
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
+class Multi(Steps):
+    multi_event = True
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        for number in (1, 2):
+            yield TriggerEvent(number)
+            steps.append(f"after {number}")
+        if self.kind == "raise":
+            raise ValueError("in the middle")
+
+
+class NoGenerator(Steps):
+    async def run(self) -> Any:  # type: ignore[override]  # on purpose: no yield in it
+        return TriggerEvent(1)
+
+
+class NoPlace:
+    __slots__ = ()
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return "", {}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        yield TriggerEvent(1)
+
+
+class Foreign:
+    """The shape of an Airflow trigger: no base class, no on_cancel, no multi_event."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return "", {}
+
+    async def run(self) -> AsyncIterator[Any]:
+        yield type("TriggerEvent", (), {"payload": "foreign"})()
+
+
+class Kept:
+    """An outbox that keeps what it gets. `accept` decides about each; `gate` holds answers back while it is clear."""
+
+    def __init__(self) -> None:
+        self.published: list[Publication] = []
+        self.buried: list[Burial] = []
+        self.checkpoints: list[bytes] = []
+        self.accept: Callable[[Any], bool] = lambda _item: True
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def publish(self, item: Publication) -> bool:
+        steps.append(f"publish {item.seq}")
+        self.published.append(item)
+        await self.gate.wait()
+        return self.accept(item)
+
+    async def bury(self, item: Burial) -> bool:
+        self.buried.append(item)
+        return self.accept(item)
+
+    async def checkpoint(self, trigger_id: str, entry: str, value: bytes) -> bool:
+        self.checkpoints.append(value)
+        return self.accept(value)
+
+    def events(self) -> list[Event]:
+        return [decode_event(item.id, item.seq, item.outcome, item.event) for item in self.published]
+
+
+@pytest.fixture(autouse=True)
+def _no_steps_yet() -> None:
+    steps.clear()
+
+
+@pytest.fixture
+def outbox() -> Kept:
+    return Kept()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics("test", ["default"])
+
+
+@pytest.fixture
+def capacity() -> Capacity:
+    return Capacity(10)
+
+
+@pytest.fixture
+def runner(outbox: Kept, metrics: Metrics, capacity: Capacity) -> Runner:
+    aws: Any = None
+    return Runner(Registry([f"{__name__}.*"], {}), outbox, aws, metrics, capacity, max_envelope_bytes=10_000)
+
+
+def claimed(kind: str = "fire", cls: str = "", **changes: Any) -> ClaimedTrigger:
+    cls = cls or ("Waits" if kind in ("wait", "stubborn", "checkpoint", "slow end") else "Steps")
+    kwargs = {"kind": kind} if issubclass(globals()[cls], Steps) else {}
+    env = encode_trigger(f"{__name__}.{cls}", kwargs, RESUME)
+    trigger = ClaimedTrigger(entry="1-0", id="t1", env=env, reply_to="default", deadline_ms=wall_ms() + 60_000,
+                             cancel=None, seq=0, checkpoint=None, adoptions=0, deferred_ms=wall_ms())
+    return dataclasses.replace(trigger, **changes)
+
+
+async def run_one(runner: Runner, trigger: ClaimedTrigger) -> None:
+    start(runner, trigger)
+    await runner.runs.wait_empty()
+
+
+def start(runner: Runner, trigger: ClaimedTrigger) -> None:
+    runner._capacity.reserve(1)
+    runner.start(trigger)
+
+
+def finished(metrics: Metrics, outcome: str, trigger: str = "Steps") -> float | None:
+    return metrics.registry.get_sample_value(
+        "triggerd_triggers_finished_total", {"trigger": trigger, "outcome": outcome})
+
+
+def released(metrics: Metrics, cause: str) -> float | None:
+    return metrics.registry.get_sample_value("triggerd_triggers_released_total", {"cause": cause})
+
+
+async def test_the_first_event_is_final_and_published_before_the_generator_goes_on(
+    runner: Runner, outbox: Kept, metrics: Metrics, capacity: Capacity
+) -> None:
+    await run_one(runner, claimed())
+    assert steps == ["begin", "publish 1", "resumed", "cleanup"]
+    (event,) = outbox.events()
+    assert (event.outcome, event.payload, event.final) == ("fired", {"id": "t1"}, True)
+    assert Continuation.decode(event.resume).method_name == "done"
+    assert finished(metrics, "fired") == 1
+    assert capacity.free == 10
+
+
+async def test_a_generator_whose_event_was_refused_is_closed_and_not_resumed(
+    runner: Runner, outbox: Kept, metrics: Metrics
+) -> None:
+    outbox.accept = lambda _item: False
+    await run_one(runner, claimed())
+    assert steps == ["begin", "publish 1", "cleanup"]
+    assert finished(metrics, "fired") == 0
+    assert released(metrics, "refused") == 1
+
+
+async def test_multi_event_publishes_each_and_ends_with_an_empty_final_one(runner: Runner, outbox: Kept) -> None:
+    await run_one(runner, claimed(cls="Multi"))
+    assert steps == ["publish 1", "after 1", "publish 2", "after 2", "publish 3", "cleanup"]
+    assert [(event.payload, event.seq, event.final) for event in outbox.events()] == [
+        (1, 1, False), (2, 2, False), (None, 3, True)]
+
+
+async def test_multi_event_counts_on_from_the_events_of_an_earlier_run(runner: Runner, outbox: Kept) -> None:
+    await run_one(runner, claimed(cls="Multi", seq=5))
+    assert [event.seq for event in outbox.events()] == [6, 7, 8]
+
+
+async def test_multi_event_that_raises_in_the_middle_ends_as_failed(runner: Runner, outbox: Kept) -> None:
+    await run_one(runner, claimed("raise", cls="Multi"))
+    assert [(event.outcome, event.seq) for event in outbox.events()] == [("fired", 1), ("fired", 2), ("failed", 3)]
+
+
+async def test_a_class_of_the_same_shape_from_elsewhere_runs(runner: Runner, outbox: Kept) -> None:
+    await run_one(runner, claimed(cls="Foreign"))
+    assert outbox.events()[0].payload == "foreign"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "error_type", "says"),
+    [
+        ("raise", "trigger_raised", "KeyError", "nothing there"),
+        ("exit", "trigger_raised", "SystemExit", "3"),
+        ("cancelled", "error", "TriggerdError", "nobody had cancelled it"),
+        ("silent", "error", "TriggerdError", "without yielding an event"),
+        ("nonsense", "error", "TriggerdError", "yielded a int"),
+        ("unpackable", "unpackable", "EnvelopePackError", "'object'"),
+        ("mute error", "trigger_raised", "MuteError", "whose __str__ raised RuntimeError"),
+    ],
+)
+async def test_a_trigger_that_misbehaves_ends_as_failed_with_the_reason(
+    runner: Runner, outbox: Kept, metrics: Metrics, kind: str, code: str, error_type: str, says: str
+) -> None:
+    await run_one(runner, claimed(kind))
+    (event,) = outbox.events()
+    assert event.outcome == "failed"
+    assert event.error is not None
+    assert (event.error.code, event.error.type) == (code, error_type)
+    assert says in event.error.message
+    assert event["status"] == "error"
+    assert steps[-1] == "cleanup"
+    assert finished(metrics, "failed") == 1
+
+
+async def test_run_without_yield_ends_as_failed(runner: Runner, outbox: Kept) -> None:
+    await run_one(runner, claimed(cls="NoGenerator"))
+    assert outbox.events()[0].outcome == "failed"
+    assert "async generator" in outbox.events()[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "code"),
+    [
+        ({"env": b"\xc1garbage"}, "undecodable"),
+        ({"env": pack([9, b"", "a.B", b""])}, "unknown_version"),
+        ({"env": encode_trigger("os.system", {}, RESUME)}, "classpath_not_allowed"),
+        ({"env": encode_trigger(f"{__name__}.Gone", {}, RESUME)}, "classpath_not_found"),
+        ({"env": encode_trigger(f"{__name__}.pack", {}, RESUME)}, "not_a_trigger"),
+        ({"env": encode_trigger(f"{__name__}.NoPlace", {}, RESUME)}, "not_a_trigger"),
+        ({"env": encode_trigger(f"{__name__}.Steps", {"kind": "refuse"}, RESUME)}, "arguments_refused"),
+        ({"env": encode_trigger(f"{__name__}.Steps", {"fill": "x" * 10_001}, RESUME)}, "too_large"),
+    ],
+)
+async def test_what_cannot_be_run_is_buried_with_its_code_and_a_failed_event(
+    runner: Runner, outbox: Kept, metrics: Metrics, trigger: dict[str, Any], code: str
+) -> None:
+    await run_one(runner, claimed(**trigger))
+    (burial,) = outbox.buried
+    assert (burial.code, burial.seq) == (code, 1)
+    event = decode_event(burial.id, burial.seq, "failed", burial.event)
+    assert event.error is not None
+    assert event.error.code == code
+    assert outbox.published == []
+    assert metrics.registry.get_sample_value("triggerd_triggers_buried_total") == 1
+
+
+async def test_a_cancel_ends_the_run_then_calls_on_cancel_then_publishes(runner: Runner, outbox: Kept) -> None:
+    start(runner, claimed("wait"))
+    await eventually(lambda: "begin" in steps)
+    runner.cancel("t1")
+    runner.cancel("t1")
+    await runner.runs.wait_empty()
+    assert steps == ["begin", "interrupted", "on_cancel", "publish 1", "cleanup"]
+    assert outbox.events()[0].outcome == "cancelled"
+
+
+async def test_an_on_cancel_that_fails_is_told_to_the_caller(runner: Runner, outbox: Kept) -> None:
+    start(runner, claimed("stubborn"))
+    await eventually(lambda: "begin" in steps)
+    runner.cancel("t1")
+    await runner.runs.wait_empty()
+    (event,) = outbox.events()
+    assert event.outcome == "cancelled"
+    assert "AWS says no" in event["message"]
+
+
+async def test_a_trigger_adopted_with_its_cancel_is_cancelled_without_being_run(runner: Runner, outbox: Kept) -> None:
+    await run_one(runner, claimed("wait", cancel="alice"))
+    assert steps == ["on_cancel", "publish 1", "cleanup"]
+    assert outbox.events()[0]["message"] == "cancelled by alice"
+
+
+@pytest.mark.parametrize("kind", ["wait", "stubborn"])
+@pytest.mark.parametrize("cause", [StopCause.DRAINED, StopCause.RELEASED, StopCause.EXPIRED])
+async def test_any_other_stop_neither_touches_aws_nor_publishes(
+    runner: Runner, outbox: Kept, metrics: Metrics, cause: StopCause, kind: str
+) -> None:
+    start(runner, claimed(kind))
+    await eventually(lambda: "begin" in steps)
+    run = runner.runs.by_id("t1")
+    assert run is not None
+    run.stop(cause)
+    await runner.runs.wait_empty()
+    assert steps == ["begin", "interrupted", "cleanup"]
+    assert outbox.published == []
+    assert released(metrics, cause.value) == 1
+
+
+async def test_a_stop_never_cuts_off_a_publish_in_progress(runner: Runner, outbox: Kept, metrics: Metrics) -> None:
+    outbox.gate.clear()
+    start(runner, claimed())
+    await eventually(lambda: outbox.published)
+    run = runner.runs.by_id("t1")
+    assert run is not None
+    run.stop(StopCause.DRAINED)
+    runner.cancel("t1")
+    outbox.gate.set()
+    await runner.runs.wait_empty()
+    assert finished(metrics, "fired") == 1
+    assert "on_cancel" not in steps
+
+
+async def test_the_end_of_a_generator_is_bounded_in_time(
+    runner: Runner, outbox: Kept, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "CLEAN_UP_WITHIN_S", 0.01)
+    await run_one(runner, claimed("slow end"))
+    assert outbox.events()[0].payload == "fired"
+    assert metrics.registry.get_sample_value("triggerd_trigger_overruns_total") == 1
+
+
+async def test_a_checkpoint_is_stored_and_given_to_the_next_run(runner: Runner, outbox: Kept) -> None:
+    await run_one(runner, claimed("checkpoint", checkpoint=pack({"page": 1})))
+    assert "restored {'page': 1}" in steps
+    assert outbox.checkpoints == [pack({"page": 2})]
+
+
+async def test_a_run_whose_checkpoint_is_refused_is_released(runner: Runner, outbox: Kept, metrics: Metrics) -> None:
+    outbox.accept = lambda _item: False
+    await run_one(runner, claimed("checkpoint"))
+    assert outbox.published == []
+    assert released(metrics, "released") == 1
+
+
+async def test_the_same_entry_twice_runs_once_and_gives_its_place_back(runner: Runner, capacity: Capacity) -> None:
+    start(runner, claimed("wait"))
+    start(runner, claimed("wait"))
+    assert len(runner.runs) == 1
+    assert capacity.free == 9
+    await eventually(lambda: "begin" in steps)
+    await runner.runs.abandon()
+    assert capacity.free == 10
+
+
+def test_capacity_is_reserved_never_beyond_and_room_is_told_once_it_is_there() -> None:
+    capacity, told = Capacity(3), []
+    capacity.when_room(lambda: told.append(capacity.free))
+    assert (capacity.reserve(2), capacity.reserve(2), capacity.reserve(2)) == (2, 1, 0)
+    capacity.take(1)
+    capacity.give_back(1)
+    assert told == []
+    capacity.give_back(1)
+    assert told == [1]
