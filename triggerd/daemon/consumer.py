@@ -3,6 +3,7 @@
 import asyncio
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 from triggerd.streams.dead_letter import DeadLetters
 from triggerd.streams.leases import Leases
@@ -83,3 +84,14 @@ class Backoff:
         pause_s = min(self._longest_s, self._first_s * 2.0 ** min(self.failures, 16))
         self.failures += 1
         return pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+
+
+async def end_task(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and return once it has ended.
+
+    More than once if need be: `asyncio.wait_for` of Python 3.11, which redis-py uses for every write, loses a
+    cancellation that arrives in the moment at which the write succeeds.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.1)

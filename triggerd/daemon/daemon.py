@@ -1,4 +1,4 @@
-"""The daemon: builds its parts from the settings, runs them in one task group, and drains when told to stop."""
+"""The daemon: builds its parts from the settings, runs their loops, and drains when told to stop."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from typing import Any
 from triggerd import __version__
 from triggerd.aws import Aws
 from triggerd.clock import monotonic_s
-from triggerd.daemon.consumer import Consumer
+from triggerd.daemon.consumer import Consumer, end_task
 from triggerd.daemon.http import HttpServer
 from triggerd.daemon.registry import Registry, announced_triggers
 from triggerd.daemon.runs import Capacity
@@ -56,7 +56,7 @@ class Daemon:
 
         Raises:
             ConfigError: The settings do not fit this machine or this Redis.
-            BaseExceptionGroup: A side loop died: a bug. The lease runs out, and peers take over.
+            RuntimeError: A loop died: a bug. The lease runs out, and peers take over.
         """
         with self._signals():
             async with contextlib.AsyncExitStack() as stack:
@@ -87,28 +87,36 @@ class Daemon:
         gc.set_threshold(*_GC_THRESHOLDS)
 
     async def _serve(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for worker in self._workers:
-                worker.start(group)
-            watchdog = Watchdog(self._notifier, self._metrics, self._stuck, self._status)
-            watching = group.create_task(watchdog.run(), name="watchdog")
+        """Run every loop until the daemon is told to stop; a loop that ends before is a bug, and ends the daemon."""
+        watchdog = Watchdog(self._notifier, self._metrics, self._stuck, self._status)
+        watching = asyncio.create_task(watchdog.run(), name="watchdog")
+        stopping = asyncio.create_task(self._stop.wait(), name="stop signal")
+        loops = [watching, *(task for worker in self._workers for task in worker.start())]
+        try:
             self._started = True
             self._notifier.ready(self._status())
             log.info("daemon started", consumer=self.name, queues=self._settings.queues,
                      capacity=self._settings.capacity, http=self.http.address)
-            await self._stop.wait()
+            await asyncio.wait([stopping, *loops], return_when=asyncio.FIRST_COMPLETED)
+            for loop in loops:
+                if loop.done():
+                    raise RuntimeError(f"the loop {loop.get_name()!r} has ended") from loop.exception()
             await self._drain()
-            watching.cancel()
+        finally:
+            for task in (watching, stopping):
+                await end_task(task)
 
     async def _drain(self) -> None:
         began_s = monotonic_s()
         limit_s = self._settings.drain_timeout_s
         self._notifier.stopping(limit_s)
         log.info("draining", runs=sum(len(worker.runner.runs) for worker in self._workers))
-        try:
-            async with asyncio.timeout(limit_s):
-                await asyncio.gather(*(self._drain_one(worker) for worker in self._workers))
-        except TimeoutError:
+        drains = [asyncio.create_task(self._drain_one(worker), name=f"drain {worker.consumer.queue}")
+                  for worker in self._workers]
+        _, late = await asyncio.wait(drains, timeout=limit_s)
+        for task in late:
+            await end_task(task)
+        if late:
             left = sum(worker.settler.backlog for worker in self._workers)
             log.warning("the drain was cut off; peers take over when the lease has run out", unpublished=left)
         await self._close_workers()
@@ -133,9 +141,7 @@ class Daemon:
             await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (working, stopping):
-                if not task.done():
-                    task.cancel()
-            await asyncio.wait([working, stopping])
+                await end_task(task)
         if working.cancelled():
             return False
         working.result()

@@ -142,7 +142,7 @@ class Runner:
             return _END
         finally:
             run.interruptible = False
-            if run.cause is not None and _task().cancelling():
+            while run.cause is not None and _task().cancelling():
                 _task().uncancel()
 
     async def _fire(self, run: Run, fired: Any, *, multi_event: bool) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from triggerd.metrics import TriggerMetrics
 from triggerd.streams.trigger_queue import ClaimedTrigger
 
+INTERRUPT_EVERY_S = 5.0
+"""Between two cancellations of a run that goes on; time enough for its own `finally` blocks."""
+
 
 class StopCause(enum.Enum):
     """Why a run is stopped. Only CANCELLED touches AWS, and only it ends with an event of ours."""
@@ -57,8 +60,13 @@ class Run:
         if self.over:
             return
         self.cause = cause
+        self._interrupt()
+
+    def _interrupt(self) -> None:
         if self.interruptible and self.task is not None:
             self.task.cancel()
+            # Once more for a trigger that did not notice: it caught the first, or was doing its last await.
+            self.task.get_loop().call_later(INTERRUPT_EVERY_S, self._interrupt)
 
 
 class Capacity:

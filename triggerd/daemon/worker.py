@@ -8,7 +8,7 @@ from typing import Any
 
 from triggerd.clock import monotonic_s
 from triggerd.daemon.claim import Claimer, Waker
-from triggerd.daemon.consumer import Backoff, Consumer
+from triggerd.daemon.consumer import Backoff, Consumer, end_task
 from triggerd.daemon.lease import LeaseKeeper
 from triggerd.daemon.registry import Registry
 from triggerd.daemon.runner import Runner
@@ -81,10 +81,11 @@ class QueueWorker:
             else:
                 return
 
-    def start(self, group: asyncio.TaskGroup) -> None:
-        """Start all loops. One that dies takes the group, and so the daemon, with it."""
+    def start(self) -> list[asyncio.Task[None]]:
+        """Start all loops. None of them ends by itself: the daemon ends with the first that does."""
         for what, loop in self._loops():
-            self._tasks[what] = group.create_task(loop, name=f"{what} {self.consumer.queue}")
+            self._tasks[what] = asyncio.create_task(loop, name=f"{what} {self.consumer.queue}")
+        return list(self._tasks.values())
 
     def _loops(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         yield "settle", self.settler.run()
@@ -134,5 +135,4 @@ class QueueWorker:
     async def _stop(self, what: str) -> None:
         task = self._tasks.pop(what, None)
         if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+            await end_task(task)
