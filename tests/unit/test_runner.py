@@ -200,7 +200,7 @@ async def run_one(runner: Runner, trigger: ClaimedTrigger) -> None:
 
 
 def start(runner: Runner, trigger: ClaimedTrigger) -> None:
-    runner._capacity.reserve(1)
+    runner.capacity.reserve(1)
     runner.start(trigger)
 
 

@@ -12,7 +12,7 @@ from triggerd.clock import monotonic_s
 from triggerd.daemon.consumer import Backoff, Consumer
 from triggerd.daemon.lease import LeaseKeeper
 from triggerd.daemon.runner import Runner
-from triggerd.daemon.runs import Capacity, Run, StopCause
+from triggerd.daemon.runs import Run, StopCause
 from triggerd.errors import RedisRefusedError, RedisUnavailableError, StreamMissingError
 from triggerd.keys import BATCH
 from triggerd.logs import get_logger
@@ -25,6 +25,7 @@ AUDIT_EVERY_S = 600.0
 ADOPT_EVERY_S = 1.0
 """How often the dead are looked for: well within the two seconds that an adoption may take once a lease has ended."""
 _LONGEST_IDLE_S = 1.0
+_LEASE_WITHIN_S = 0.02
 
 log = get_logger("triggerd.claim")
 
@@ -63,16 +64,16 @@ class Claimer:
     """Brings triggers into the runner of one queue."""
 
     def __init__(self, redis: AsyncRedis, consumer: Consumer, waker: Waker, lease: LeaseKeeper, runner: Runner,
-                 *, capacity: Capacity, metrics: Metrics) -> None:
+                 *, metrics: Metrics) -> None:
         self._redis, self._consumer, self._waker, self._lease = redis, consumer, waker, lease
-        self._runner, self._capacity, self._metrics = runner, capacity, metrics
+        self._runner, self._capacity, self._metrics = runner, runner.capacity, metrics
         self._quiet = False
         self._backoff = Backoff()
         self._adopt_due_s = 0.0
         self._audit_due_s = monotonic_s() + AUDIT_EVERY_S
         self.last_cycle_s = monotonic_s()
         """When the loop last came round, in vain or not: the watchdog's sign of life."""
-        capacity.when_room(consumer.bell.ring)
+        runner.capacity.when_room(consumer.bell.ring)
 
     def quiet(self) -> None:
         """Claim and adopt no more; `run` returns after the call in flight has been answered."""
@@ -111,7 +112,7 @@ class Claimer:
         if not claimed.lease_held:
             self._lease.hurry()
             self._consumer.bell.doubt("claimed without a lease")
-            await asyncio.sleep(self._backoff.next_s())
+            await asyncio.sleep(_LEASE_WITHIN_S)
             return False
         if started < wanted:
             self._waker.ask(claimed.last_entry)

@@ -42,19 +42,19 @@ class Outbox(Protocol):
 
 
 class Runner:
-    """Runs the triggers of one queue. `runs` is what it runs now."""
+    """Runs the triggers of one queue. `runs` is what it runs now, `capacity` the room for more."""
 
     def __init__(self, registry: Registry, outbox: Outbox, aws: AwsContext, metrics: Metrics, capacity: Capacity,
                  *, max_envelope_bytes: int) -> None:
         self._registry, self._outbox, self._aws = registry, outbox, aws
-        self._metrics, self._capacity = metrics, capacity
+        self._metrics, self.capacity = metrics, capacity
         self._max_envelope_bytes = max_envelope_bytes
         self.runs = RunTable()
 
     def start(self, claimed: ClaimedTrigger) -> None:
         """Run a trigger that has just become ours. Its place in the capacity is reserved already."""
         if claimed.entry in self.runs:
-            self._capacity.give_back(1)
+            self.capacity.give_back(1)
             return
         run = Run(claimed)
         self.runs.add(run)
@@ -246,7 +246,7 @@ class Runner:
 
     def _forget(self, run: Run) -> None:
         self.runs.remove(run)
-        self._capacity.give_back(1)
+        self.capacity.give_back(1)
         if run.metrics is not None:
             run.metrics.running.dec()
         if not run.settled and run.cause is not None:

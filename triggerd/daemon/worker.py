@@ -24,6 +24,7 @@ from triggerd.trigger import AwsContext
 
 _STUCK_AFTER_S = 30.0
 _STOP_RUNS_WITHIN_S = 0.5  # peers are to adopt within a second of the drain
+_STOPPED_AT_ONCE = 500
 _WORK_CONNECTIONS = 8  # claim, settle, sweep, and up to 4 checkpoints
 _NO_RETRY = 0
 
@@ -62,8 +63,7 @@ class QueueWorker:
                              max_envelope_bytes=settings.max_envelope_bytes)
         self.lease = LeaseKeeper(lease_redis, consumer, self.runner, metrics, lease_ms=settings.lease_ms)
         self._waker = Waker(wake_redis, consumer)
-        self.claimer = Claimer(self._work, consumer, self._waker, self.lease, self.runner,
-                               capacity=shared.capacity, metrics=metrics)
+        self.claimer = Claimer(self._work, consumer, self._waker, self.lease, self.runner, metrics=metrics)
         self._sweeper = Sweeper(self._work, consumer, self.runner, metrics, result_ttl_s=settings.result_ttl_s)
         self._hints = HintListener(hint_redis, consumer, self.runner, metrics)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -112,8 +112,10 @@ class QueueWorker:
         """
         self.claimer.quiet()
         await self._tasks["claim"]
-        for run in self.runner.runs:
+        for number, run in enumerate(self.runner.runs, 1):
             run.stop(StopCause.DRAINED)
+            if number % _STOPPED_AT_ONCE == 0:
+                await asyncio.sleep(0)  # 100,000 at once would block the loop for a second
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_RUNS_WITHIN_S):
                 await self.runner.runs.wait_empty()
