@@ -94,9 +94,9 @@ class Daemon:
         loops = [watching, *(task for worker in self._workers for task in worker.start())]
         try:
             self._started = True
-            self._notifier.ready(self._status())
             log.info("daemon started", consumer=self.name, queues=self._settings.queues,
                      capacity=self._settings.capacity, http=self.http.address)
+            self._notifier.ready(self._status())
             await asyncio.wait([stopping, *loops], return_when=asyncio.FIRST_COMPLETED)
             for loop in loops:
                 if loop.done():
