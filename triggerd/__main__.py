@@ -2,6 +2,10 @@
 
 import sys
 
+from triggerd.errors import MissingExtraError
+
+USAGE_ERROR = 2
+
 
 def main() -> None:
     """Run the command line; without the extra `daemon`, say in one line what to install."""
@@ -10,8 +14,8 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] == "triggerd":
             raise
-        sys.exit(f"triggerd: the command line needs more than the SDK ({missing.name} is missing): "
-                 "pip install 'triggerd[daemon]'")
+        sys.stderr.write(f"triggerd: {MissingExtraError(f'the command line ({missing.name})', 'daemon')}\n")
+        sys.exit(USAGE_ERROR)
     command_line()
 
 

@@ -60,7 +60,9 @@ def test_the_wheel_carries_the_files_that_stand_at_the_top_of_the_tree(wheel: Pa
 
 
 def test_the_sdk_needs_redis_and_msgpack_alone(bare: Path) -> None:
-    listed = json.loads(run(str(bare / "python"), "-m", "pip", "list", "--format=json", "-qq").stdout)
+    listed = json.loads(
+        run(str(bare / "python"), "-m", "pip", "--disable-pip-version-check", "list", "--format=json").stdout
+    )
     # async-timeout and PyJWT come with some releases of redis-py.
     assert {entry["name"].lower() for entry in listed} - {"pip", "setuptools", "async-timeout", "pyjwt"} == {
         "triggerd", "redis", "msgpack",
