@@ -19,7 +19,7 @@ import redis
 from tests.support.daemon_process import DaemonProcess
 from tests.support.servers import REPOSITORY, free_port
 from tests.support.triggers import FileTrigger
-from tests.support.waiting import eventually_sync
+from tests.support.waiting import eventually, eventually_sync
 from triggerd import Client
 from triggerd.daemon.daemon import Daemon
 from triggerd.embedded import EmbeddedServer
@@ -253,4 +253,14 @@ async def test_a_daemon_stopped_at_any_moment_of_its_start_ends(redis_url: str) 
         await asyncio.sleep(step * 0.001)
         daemon.stop()
         async with asyncio.timeout(5):
+            await running
+
+
+async def test_a_loop_that_dies_ends_the_daemon(redis_url: str) -> None:
+    settings = Settings(redis=RedisSettings(url=redis_url), http=HttpSettings(enabled=False))
+    running = asyncio.create_task(Daemon(settings, {}).run())
+    (loop,) = await eventually(lambda: [task for task in asyncio.all_tasks() if task.get_name() == "sweep default"])
+    loop.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(RuntimeError, match="'sweep default' has ended"):
             await running

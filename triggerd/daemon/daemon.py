@@ -100,7 +100,8 @@ class Daemon:
             await asyncio.wait([stopping, *loops], return_when=asyncio.FIRST_COMPLETED)
             for loop in loops:
                 if loop.done():
-                    raise RuntimeError(f"the loop {loop.get_name()!r} has ended") from loop.exception()
+                    cause = None if loop.cancelled() else loop.exception()
+                    raise RuntimeError(f"the loop {loop.get_name()!r} has ended") from cause
             await self._drain()
         finally:
             for task in (watching, stopping):
