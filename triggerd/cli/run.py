@@ -18,15 +18,26 @@ from triggerd.settings import Settings
 
 
 @click.command()
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), envvar=ENV_FILE,
-              help=f"TOML file; {DEFAULT_FILE} where it exists.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar=ENV_FILE,
+    help=f"TOML file; {DEFAULT_FILE} where it exists.",
+)
 @click.option("--redis", metavar="URL", help="Redis or Valkey: redis://, rediss:// or unix://.")
 @click.option("--queue", "queues", multiple=True, metavar="NAME", help="A queue to serve; repeat it for several.")
 @click.option("--embedded", is_flag=True, help="Start a private Valkey that ends with this daemon; prints its URL.")
 @click.option("--http-port", type=int, metavar="N", help="Port of /metrics, /livez, /readyz; 0 takes any free one.")
 @click.option("--log-format", type=click.Choice(["json", "console", "auto"]), help="Format of the lines on stderr.")
-def run(config: Path | None, *, redis: str | None, queues: tuple[str, ...], embedded: bool, http_port: int | None,
-        log_format: str | None) -> None:
+def run(
+    config: Path | None,
+    *,
+    redis: str | None,
+    queues: tuple[str, ...],
+    embedded: bool,
+    http_port: int | None,
+    log_format: str | None,
+) -> None:
     """Run the daemon: claim triggers, run them, publish their events. SIGTERM hands everything over and exits 0."""
     if embedded and redis:
         raise click.UsageError("--embedded and --redis exclude each other")
