@@ -101,8 +101,11 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("AWS_", "TRIGGERD_")) or name in _SYSTEMD:
             monkeypatch.delenv(name)
     for name, value in {
-        "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(name, value)
@@ -157,8 +160,12 @@ def _flushed(server: EmbeddedServer) -> str:
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[EmbeddedServer]:
     """A Valkey 9 of the test's own, which keeps its data over a restart: to be stopped, killed and frozen."""
-    with EmbeddedServer(binary=redis_binaries()["valkey9"], folder=tmp_path / "valkey", appendonly=True,
-                        options=["--appendfsync", "always"]) as server:
+    with EmbeddedServer(
+        binary=redis_binaries()["valkey9"],
+        folder=tmp_path / "valkey",
+        appendonly=True,
+        options=["--appendfsync", "always"],
+    ) as server:
         yield server
 
 

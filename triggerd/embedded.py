@@ -64,8 +64,14 @@ class EmbeddedServer:
     for some 10 ms, so call them off the event loop.
     """
 
-    def __init__(self, *, binary: Path | None = None, folder: Path | None = None, appendonly: bool = False,
-                 options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        binary: Path | None = None,
+        folder: Path | None = None,
+        appendonly: bool = False,
+        options: Sequence[str] = (),
+    ) -> None:
         """Describe the server; nothing is started and nothing is written yet.
 
         Args:
@@ -158,8 +164,9 @@ class EmbeddedServer:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _prepare_folder(self) -> Path:
@@ -185,21 +192,40 @@ class EmbeddedServer:
 
     def _spawn(self, binary: Path, folder: Path, log: IO[bytes]) -> None:
         command = [
-            str(binary), "--port", "0", "--daemonize", "no", "--dir", str(folder.resolve()),
-            "--unixsocket", str(self.socket_path), "--unixsocketperm", "700",
-            "--save", "", "--appendonly", "yes" if self._appendonly else "no",
-            "--maxmemory-policy", "noeviction", *self._options,
+            str(binary),
+            "--port",
+            "0",
+            "--daemonize",
+            "no",
+            "--dir",
+            str(folder.resolve()),
+            "--unixsocket",
+            str(self.socket_path),
+            "--unixsocketperm",
+            "700",
+            "--save",
+            "",
+            "--appendonly",
+            "yes" if self._appendonly else "no",
+            "--maxmemory-policy",
+            "noeviction",
+            *self._options,
         ]
         # A session of their own: a Ctrl-C at the terminal is for the daemon, which still needs its
         # server while it drains.
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                             start_new_session=True)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         except OSError as error:
             raise RedisUnavailableError(f"{binary} cannot be run: {error}") from error
-        self._guard = subprocess.Popen(["/bin/sh", "-c", _GUARD, "sh", str(self._process.pid)],
-                                       stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL, start_new_session=True)
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "sh", str(self._process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def _wait_ready(self) -> None:
         """Ask until the server answers PING.

@@ -91,15 +91,18 @@ class Metrics:
     def _make_trigger_metrics(self) -> None:
         self.running = self._gauge("triggers_running", "Triggers that run in this daemon now.", "trigger")
         self.finished = self._counter(
-            "triggers_finished", "Final events published by this daemon, by outcome.", "trigger", "outcome")
+            "triggers_finished", "Final events published by this daemon, by outcome.", "trigger", "outcome"
+        )
         self.capacity = self._gauge("triggers_capacity", "Triggers that this daemon runs at most.")
         self.claimed = self._counter("triggers_claimed", "New triggers taken from the queues.")
         self.adopted = self._counter("triggers_adopted", "Triggers taken over from other daemons.", "cause")
         self.released = self._counter(
-            "triggers_released", "Runs given up without a final event of this daemon.", "cause")
+            "triggers_released", "Runs given up without a final event of this daemon.", "cause"
+        )
         self.buried = self._counter("triggers_buried", "Triggers that could not be run at all: dead letters.")
         self.overran = self._counter(
-            "trigger_overruns", "Clean-ups, on_cancel calls and ends of generators cut off for taking too long.")
+            "trigger_overruns", "Clean-ups, on_cancel calls and ends of generators cut off for taking too long."
+        )
         for cause in ADOPTION_CAUSES:
             self.adopted.labels(cause)
         for cause in RELEASE_CAUSES:
@@ -107,14 +110,18 @@ class Metrics:
 
     def _make_latencies(self) -> None:
         self.pickup_latency = self._histogram(
-            "pickup_latency_seconds", "From the deferral (clock of Redis) to the start of the run, first runs only.",
-            _LATENCY_S)
+            "pickup_latency_seconds",
+            "From the deferral (clock of Redis) to the start of the run, first runs only.",
+            _LATENCY_S,
+        )
         self.resume_latency = self._histogram(
             "resume_latency_seconds",
             "From the event fired to the event published, which wakes the Resumer; its last hop is not seen here.",
-            _LATENCY_S)
+            _LATENCY_S,
+        )
         self.loop_lag = self._histogram(
-            "loop_lag_seconds", "How late a timer of the event loop went off, probed ten times a second.", _LAG_S)
+            "loop_lag_seconds", "How late a timer of the event loop went off, probed ten times a second.", _LAG_S
+        )
 
     def _make_redis_metrics(self) -> None:
         self.redis_up = self._gauge("redis_up", "1 while Redis answers the renewal of this daemon's leases.")
@@ -133,9 +140,11 @@ class Metrics:
         self._polled: set[tuple[str, str]] = set()
         self.polls = self._counter("polls", "AWS calls made for waits.", "service", "operation", "result")
         self.poll_waits = self._counter(
-            "poll_waits", "Waits served by those calls: more than calls where they are shared.", "service", "operation")
+            "poll_waits", "Waits served by those calls: more than calls where they are shared.", "service", "operation"
+        )
         self.poll_duration = self._histogram(
-            "poll_duration_seconds", "How long AWS took to answer.", _LATENCY_S, "service")
+            "poll_duration_seconds", "How long AWS took to answer.", _LATENCY_S, "service"
+        )
         self.throttles = self._counter("aws_throttles", "AWS calls answered with a throttle.", "service", "operation")
         self.waits_overdue = self._gauge("waits_overdue", "AWS waits whose poll is late by three intervals.")
 

@@ -58,7 +58,8 @@ class AwsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Connections by name. ``default`` exists even where it is not listed."""
 
     waiter_folders: tuple[str, ...] = ()
-    """Folders with your own ``<service>.json`` waiters; they go before the shipped ones, in this order."""
+    """Folders with your own ``<service>.json`` waiters; they go before the shipped ones, in this order. In the
+    config file a relative one is relative to that file."""
 
     max_concurrent_calls: int = 64
     """AWS calls in flight at once, all services together. 64 calls of 100 ms are 640 calls/s, far above any
@@ -174,20 +175,40 @@ def _rules(settings: Settings) -> Iterator[tuple[str, object, bool, str]]:
     yield "queues", settings.queues, bool(settings.queues), "name at least one queue"
     yield ("queues", settings.queues, len(set(settings.queues)) == len(settings.queues), "a queue is named twice")
     yield "capacity", settings.capacity, settings.capacity >= 1, "at least 1"
-    yield ("lease_ms", settings.lease_ms, 500 <= settings.lease_ms <= 600_000,
-           "500 ms to 10 minutes: shorter and a mere pause costs the lease, longer and a crash goes unnoticed")
-    yield ("result_ttl_s", settings.result_ttl_s, settings.result_ttl_s >= 300,
-           "at least 300 s, or a producer's retried defer becomes a second trigger")
-    yield ("max_envelope_bytes", settings.max_envelope_bytes, 1024 <= settings.max_envelope_bytes <= MAX_ENVELOPE_BYTES,
-           f"1,024 to {MAX_ENVELOPE_BYTES:,} bytes")
+    yield (
+        "lease_ms",
+        settings.lease_ms,
+        500 <= settings.lease_ms <= 600_000,
+        "500 ms to 10 minutes: shorter and a mere pause costs the lease, longer and a crash goes unnoticed",
+    )
+    yield (
+        "result_ttl_s",
+        settings.result_ttl_s,
+        settings.result_ttl_s >= 300,
+        "at least 300 s, or a producer's retried defer becomes a second trigger",
+    )
+    yield (
+        "max_envelope_bytes",
+        settings.max_envelope_bytes,
+        1024 <= settings.max_envelope_bytes <= MAX_ENVELOPE_BYTES,
+        f"1,024 to {MAX_ENVELOPE_BYTES:,} bytes",
+    )
     # The URL itself is not repeated: it may hold a password.
     scheme = redis.url.partition("://")[0]
-    yield ("redis.url", f"{scheme[:10]}://...", scheme in _REDIS_SCHEMES,
-           f"begins with one of {', '.join(_REDIS_SCHEMES)}")
+    yield (
+        "redis.url",
+        f"{scheme[:10]}://...",
+        scheme in _REDIS_SCHEMES,
+        f"begins with one of {', '.join(_REDIS_SCHEMES)}",
+    )
     yield ("redis.command_timeout_ms", redis.command_timeout_ms, redis.command_timeout_ms >= 100, "at least 100 ms")
     yield ("redis.connect_retry_ms", redis.connect_retry_ms, redis.connect_retry_ms >= 10, "at least 10 ms")
-    yield ("drain_timeout_s", settings.drain_timeout_s, settings.drain_timeout_s * 1000 > redis.command_timeout_ms,
-           f"longer than redis.command_timeout_ms ({redis.command_timeout_ms} ms), or the last publish is cut off")
+    yield (
+        "drain_timeout_s",
+        settings.drain_timeout_s,
+        settings.drain_timeout_s * 1000 > redis.command_timeout_ms,
+        f"longer than redis.command_timeout_ms ({redis.command_timeout_ms} ms), or the last publish is cut off",
+    )
     yield "http.port", http.port, 0 <= http.port <= 65_535, "0 to 65535"
     yield "aws.max_concurrent_calls", aws.max_concurrent_calls, aws.max_concurrent_calls >= 1, "at least 1"
     for key in ("connect_timeout_s", "read_timeout_s", "keepalive_s", "start_rate_per_s"):

@@ -146,8 +146,14 @@ def test_the_endpoint_serves_metrics_and_health(redis_url: str, td: Client) -> N
         text = get(f"{daemon.http_url}/metrics")[1]
         assert 'triggerd_triggers_finished_total{outcome="fired",trigger="SuccessTrigger"} 1.0' in text
         assert 'triggerd_triggers_finished_total{outcome="failed",trigger="AwsWaiterTrigger"} 0.0' in text
-        for name in ("triggers_capacity 100000.0", "resume_latency_seconds_count 1.0", "redis_up 1.0",
-                     "pickup_latency_seconds_count 1.0", "loop_lag_seconds_count", 'queue_depth{queue="default"}'):
+        for name in (
+            "triggers_capacity 100000.0",
+            "resume_latency_seconds_count 1.0",
+            "redis_up 1.0",
+            "pickup_latency_seconds_count 1.0",
+            "loop_lag_seconds_count",
+            'queue_depth{queue="default"}',
+        ):
             assert f"triggerd_{name}" in text
         assert "_created" not in text
 
@@ -160,8 +166,15 @@ def test_systemd_hears_ready_status_and_stopping(redis_url: str) -> None:
 
 
 def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "triggerd", *arguments], capture_output=True, text=True, timeout=30,
-                          cwd=REPOSITORY, env={**os.environ, **(env or {})}, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "triggerd", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=REPOSITORY,
+        env={**os.environ, **(env or {})},
+        check=False,
+    )
 
 
 def test_an_unknown_setting_stops_the_start_with_one_line_and_status_2(tmp_path: Path) -> None:
@@ -209,7 +222,11 @@ def test_a_server_that_evicts_keys_is_refused(own_redis: EmbeddedServer) -> None
 def test_embedded_prints_its_url_and_serves_producers() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "triggerd", "run", "--embedded", "--http-port", str(free_port())],
-        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     try:
         assert process.stdout is not None
         url = process.stdout.readline().strip()

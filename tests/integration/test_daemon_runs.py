@@ -37,6 +37,7 @@ def td(redis_url: str) -> Iterator[Client]:
 def start(redis_url: str) -> Iterator[StartDaemon]:
     """Starts daemons on the test's server; all are ended with the test."""
     with contextlib.ExitStack() as stack:
+
         def start(**env: str) -> DaemonProcess:
             return stack.enter_context(DaemonProcess(redis_url, env={**ALLOW, **env}))
 
@@ -115,8 +116,16 @@ def test_garbage_on_the_queue_becomes_dead_letters(start: StartDaemon, td: Clien
 def test_every_log_line_of_a_run_has_its_trigger_id_and_no_password(start: StartDaemon, td: Client) -> None:
     daemon = start(TRIGGERD_LOGS__LEVEL="debug")
     td.defer(TalkativeTrigger(), id="talk-1", reply_to=None).result(timeout=10)
-    lines = eventually_sync(lambda: [line for line in daemon.log_records() if line.get("trigger_id") == "talk-1"
-                                     and line["event"] == "trigger finished"] and daemon.log_records())
+    lines = eventually_sync(
+        lambda: (
+            [
+                line
+                for line in daemon.log_records()
+                if line.get("trigger_id") == "talk-1" and line["event"] == "trigger finished"
+            ]
+            and daemon.log_records()
+        )
+    )
     of_run = {line["event"] for line in lines if line.get("trigger_id") == "talk-1"}
     assert {"from the context", "from a library at redis://u:***@h", "trigger finished"} <= of_run
     assert all(line["classpath"].endswith("TalkativeTrigger") for line in lines if line.get("trigger_id") == "talk-1")

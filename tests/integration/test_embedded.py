@@ -94,8 +94,7 @@ def test_the_server_ends_when_its_parent_is_killed() -> None:
         "print(server.pid, server.socket_path, flush=True)\n"
         "signal.pause()\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY, stdout=subprocess.PIPE,
-                          text=True) as parent:
+    with subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pid, socket_path = parent.stdout.readline().split()
         assert _alive(int(pid))

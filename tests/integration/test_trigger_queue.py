@@ -227,7 +227,7 @@ def test_cancel_tells_the_owner_of_a_running_trigger_with_its_next_renewal(redis
     [trigger] = claim(redis)
     assert redis.run(QUEUE.cancel("t1", "ann", RETENTION_MS)) == 2
     assert redis.run(QUEUE.cancel("t1", "bob", RETENTION_MS)) == 2
-    assert redis.run(LEASES.renew("a", LEASE_MS)).cancels == ["t1"]
+    assert redis.run(LEASES.renew("a", LEASE_MS)).cancels == [("t1", "ann")]
     assert in_flight(redis, "t1").cancel == "ann"
     assert redis.run(QUEUE.load("a", [trigger.entry]))[0].cancel == "ann"
     publish(redis, trigger)

@@ -40,8 +40,12 @@ class NotifySocket:
         with self._arrived:
             return list(self._messages)
 
-    def wait_for(self, wanted: Callable[[dict[str, str]], bool], deadline_s: float,
-                 still_possible: Callable[[], bool] = lambda: True) -> dict[str, str] | None:
+    def wait_for(
+        self,
+        wanted: Callable[[dict[str, str]], bool],
+        deadline_s: float,
+        still_possible: Callable[[], bool] = lambda: True,
+    ) -> dict[str, str] | None:
         """The first message that is `wanted`; None once it is too late or no longer possible."""
         end_s = time.monotonic() + deadline_s
         while True:
@@ -82,9 +86,15 @@ class DaemonProcess:
     an async test calls them through `asyncio.to_thread`.
     """
 
-    def __init__(self, redis_url: str | None = None, *, flags: Sequence[str] = (),
-                 env: Mapping[str, str] | None = None, cwd: Path = REPOSITORY,
-                 executable: Sequence[str] = (sys.executable, "-m", "triggerd")) -> None:
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        *,
+        flags: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        cwd: Path = REPOSITORY,
+        executable: Sequence[str] = (sys.executable, "-m", "triggerd"),
+    ) -> None:
         """Describe it; `start` starts it.
 
         Args:
@@ -111,7 +121,11 @@ class DaemonProcess:
         self._log_path = Path(name)
         with os.fdopen(handle, "wb") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=self._cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                self._command,
+                cwd=self._cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
                 env={**os.environ, **self._env, "NOTIFY_SOCKET": str(self._notify.path)},
                 start_new_session=True,
             )
@@ -220,8 +234,9 @@ class DaemonProcess:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None and self._log_path is not None:
             sys.stderr.write(self.log_text)  # pytest shows it with the failure
         self.close()

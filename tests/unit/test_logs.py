@@ -45,8 +45,13 @@ def test_a_line_is_one_json_object_with_event_level_logger_time_and_fields() -> 
     logs.get_logger("triggerd.test").info("lease lapsed", queue="default", other=object)
     (line,) = lines(out)
     assert line.pop("time").endswith("Z")
-    assert line == {"event": "lease lapsed", "level": "info", "logger": "triggerd.test", "queue": "default",
-                    "other": "<class 'object'>"}
+    assert line == {
+        "event": "lease lapsed",
+        "level": "info",
+        "logger": "triggerd.test",
+        "queue": "default",
+        "other": "<class 'object'>",
+    }
 
 
 async def test_every_line_of_a_run_names_its_trigger_also_from_the_standard_library_and_inner_tasks() -> None:
@@ -119,5 +124,5 @@ def test_lines_to_the_journal_begin_with_their_priority(tmp_path: Any, monkeypat
         out.flush()
         out.seek(0)
         text = out.read()
-    assert text.startswith('<4>{')
+    assert text.startswith("<4>{")
     assert json.loads(text[3:])["event"] == "hot"

@@ -17,7 +17,7 @@ from triggerd.errors import (
 )
 from triggerd.metrics import OTHER
 
-MODULE = '''
+MODULE = """
 import threading
 imported_in = threading.current_thread().name
 marker = object()
@@ -34,7 +34,7 @@ class Half:
     def serialize(self): return "", {}
 
 def run(): ...
-'''
+"""
 
 
 @pytest.fixture(autouse=True)

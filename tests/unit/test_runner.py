@@ -189,8 +189,18 @@ def claimed(kind: str = "fire", cls: str = "", **changes: Any) -> ClaimedTrigger
     cls = cls or ("Waits" if kind in ("wait", "stubborn", "checkpoint", "slow end") else "Steps")
     kwargs = {"kind": kind} if issubclass(globals()[cls], Steps) else {}
     env = encode_trigger(f"{__name__}.{cls}", kwargs, RESUME)
-    trigger = ClaimedTrigger(entry="1-0", id="t1", env=env, reply_to="default", deadline_ms=wall_ms() + 60_000,
-                             cancel=None, seq=0, checkpoint=None, adoptions=0, deferred_ms=wall_ms())
+    trigger = ClaimedTrigger(
+        entry="1-0",
+        id="t1",
+        env=env,
+        reply_to="default",
+        deadline_ms=wall_ms() + 60_000,
+        cancel=None,
+        seq=0,
+        checkpoint=None,
+        adoptions=0,
+        deferred_ms=wall_ms(),
+    )
     return dataclasses.replace(trigger, **changes)
 
 
@@ -206,7 +216,8 @@ def start(runner: Runner, trigger: ClaimedTrigger) -> None:
 
 def finished(metrics: Metrics, outcome: str, trigger: str = "Steps") -> float | None:
     return metrics.registry.get_sample_value(
-        "triggerd_triggers_finished_total", {"trigger": trigger, "outcome": outcome})
+        "triggerd_triggers_finished_total", {"trigger": trigger, "outcome": outcome}
+    )
 
 
 def released(metrics: Metrics, cause: str) -> float | None:
@@ -239,7 +250,10 @@ async def test_multi_event_publishes_each_and_ends_with_an_empty_final_one(runne
     await run_one(runner, claimed(cls="Multi"))
     assert steps == ["publish 1", "after 1", "publish 2", "after 2", "publish 3", "cleanup"]
     assert [(event.payload, event.seq, event.final) for event in outbox.events()] == [
-        (1, 1, False), (2, 2, False), (None, 3, True)]
+        (1, 1, False),
+        (2, 2, False),
+        (None, 3, True),
+    ]
 
 
 async def test_multi_event_counts_on_from_the_events_of_an_earlier_run(runner: Runner, outbox: Kept) -> None:
@@ -318,8 +332,8 @@ async def test_what_cannot_be_run_is_buried_with_its_code_and_a_failed_event(
 async def test_a_cancel_ends_the_run_then_calls_on_cancel_then_publishes(runner: Runner, outbox: Kept) -> None:
     start(runner, claimed("wait"))
     await eventually(lambda: "begin" in steps)
-    runner.cancel("t1")
-    runner.cancel("t1")
+    runner.cancel("t1", "ann")
+    runner.cancel("t1", "ann")
     await runner.runs.wait_empty()
     assert steps == ["begin", "interrupted", "on_cancel", "publish 1", "cleanup"]
     assert outbox.events()[0].outcome == "cancelled"
@@ -328,7 +342,7 @@ async def test_a_cancel_ends_the_run_then_calls_on_cancel_then_publishes(runner:
 async def test_an_on_cancel_that_fails_is_told_to_the_caller(runner: Runner, outbox: Kept) -> None:
     start(runner, claimed("stubborn"))
     await eventually(lambda: "begin" in steps)
-    runner.cancel("t1")
+    runner.cancel("t1", "ann")
     await runner.runs.wait_empty()
     (event,) = outbox.events()
     assert event.outcome == "cancelled"
@@ -364,7 +378,7 @@ async def test_a_stop_never_cuts_off_a_publish_in_progress(runner: Runner, outbo
     run = runner.runs.by_id("t1")
     assert run is not None
     run.stop(StopCause.DRAINED)
-    runner.cancel("t1")
+    runner.cancel("t1", "ann")
     outbox.gate.set()
     await runner.runs.wait_empty()
     assert finished(metrics, "fired") == 1

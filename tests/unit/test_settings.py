@@ -13,8 +13,9 @@ from triggerd.errors import ConfigError
 from triggerd.settings import ConnectionSettings, Settings, check
 
 
-def load_text(tmp_path: Path, text: str = "", environ: dict[str, str] | None = None,
-              overrides: dict[str, Any] | None = None) -> Settings:
+def load_text(
+    tmp_path: Path, text: str = "", environ: dict[str, str] | None = None, overrides: dict[str, Any] | None = None
+) -> Settings:
     file = tmp_path / "triggerd.toml"
     file.write_text(text)
     return load(file, environ or {}, overrides or {})
@@ -34,16 +35,19 @@ def test_flags_go_before_environment_before_file_before_default(tmp_path: Path) 
 
 
 def test_the_environment_nests_by_two_underscores_and_parses_lists_and_tables(tmp_path: Path) -> None:
-    settings = load_text(tmp_path, environ={
-        "TRIGGERD_REDIS__URL": "redis://env",
-        "TRIGGERD_QUEUES": "default,slow",
-        "TRIGGERD_ALLOW": '["acme.triggers.*"]',
-        "TRIGGERD_HTTP__ENABLED": "false",
-        "TRIGGERD_AWS__CONNECTIONS__PROD__REGION": "eu-west-1",
-        "TRIGGERD_AWS__CONNECTIONS__PROD__ENDPOINTS": '{"sts": "https://sts.example"}',
-        "TRIGGERD_CONFIG": "elsewhere.toml",
-        "PATH": "/bin",
-    })
+    settings = load_text(
+        tmp_path,
+        environ={
+            "TRIGGERD_REDIS__URL": "redis://env",
+            "TRIGGERD_QUEUES": "default,slow",
+            "TRIGGERD_ALLOW": '["acme.triggers.*"]',
+            "TRIGGERD_HTTP__ENABLED": "false",
+            "TRIGGERD_AWS__CONNECTIONS__PROD__REGION": "eu-west-1",
+            "TRIGGERD_AWS__CONNECTIONS__PROD__ENDPOINTS": '{"sts": "https://sts.example"}',
+            "TRIGGERD_CONFIG": "elsewhere.toml",
+            "PATH": "/bin",
+        },
+    )
     assert settings.redis.url == "redis://env"
     assert settings.queues == ("default", "slow")
     assert settings.allow == ("acme.triggers.*",)
@@ -53,8 +57,11 @@ def test_the_environment_nests_by_two_underscores_and_parses_lists_and_tables(tm
 
 
 def test_connections_of_file_and_environment_merge_field_by_field(tmp_path: Path) -> None:
-    settings = load_text(tmp_path, '[aws.connections.prod]\nregion = "eu-west-1"\nprofile = "data"\n',
-                         {"TRIGGERD_AWS__CONNECTIONS__PROD__REGION": "us-east-1"})
+    settings = load_text(
+        tmp_path,
+        '[aws.connections.prod]\nregion = "eu-west-1"\nprofile = "data"\n',
+        {"TRIGGERD_AWS__CONNECTIONS__PROD__REGION": "us-east-1"},
+    )
     assert settings.aws.connections["prod"] == ConnectionSettings(region="us-east-1", profile="data")
 
 
@@ -144,3 +151,9 @@ def keys(struct: type[msgspec.Struct]) -> list[str]:
 @pytest.mark.parametrize("key", sorted({*keys(Settings), *keys(ConnectionSettings)}))
 def test_every_key_stands_in_the_sample_config(key: str) -> None:
     assert re.search(rf"(^(# )?{key} = )|(\[[\w.]*\b{key}\b)", sample(), re.MULTILINE)
+
+
+def test_waiter_folders_in_a_file_are_relative_to_that_file(tmp_path: Path) -> None:
+    file = tmp_path / "triggerd.toml"
+    file.write_text('[aws]\nwaiter_folders = ["waiters", "/etc/waiters"]\n')
+    assert load(file, {}, {}).aws.waiter_folders == (str(tmp_path / "waiters"), "/etc/waiters")

@@ -41,7 +41,9 @@ def test_each_state_is_one_datagram(manager: tuple[socket.socket, str]) -> None:
     notifier.watchdog()
     notifier.stopping(20.0)
     assert received(receiver) == [
-        "READY=1\nSTATUS=0 triggers", "STATUS=7 triggers", "WATCHDOG=1",
+        "READY=1\nSTATUS=0 triggers",
+        "STATUS=7 triggers",
+        "WATCHDOG=1",
         "STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=20000000",
     ]
 
@@ -72,8 +74,9 @@ async def test_the_watchdog_is_fed_only_while_there_is_progress(manager: tuple[s
     receiver, address = manager
     stuck: list[str] = ["claim default"]
     metrics = Metrics("test", [])
-    watchdog = Watchdog(Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"}), metrics,
-                        lambda: stuck, lambda: "fine")
+    watchdog = Watchdog(
+        Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"}), metrics, lambda: stuck, lambda: "fine"
+    )
     task = asyncio.create_task(watchdog.run())
 
     def probes() -> float:

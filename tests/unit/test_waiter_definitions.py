@@ -54,7 +54,7 @@ def test_the_waiters_of_the_issue_are_there_under_airflows_names_and_ours() -> N
         "batch": "batch_job_complete job_complete compute_env_ready",
         "stepfunctions": "step_function_succeeded execution_complete",
         "sagemaker": "TrainingJobComplete training_job_complete ProcessingJobComplete TransformJobComplete "
-                     "TuningJobComplete tuning_job_complete",
+        "TuningJobComplete tuning_job_complete",
         "ecs": "cluster_active cluster_inactive",
     }.items():
         for name in names.split():

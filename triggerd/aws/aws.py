@@ -50,9 +50,16 @@ class Aws:
         return self._connections.client(service, connection, region)
 
     async def wait(
-        self, service: str, waiter_name: str, waiter_args: Mapping[str, Any], *,
-        delay: float | None = None, max_attempts: int | None = None,
-        connection: str = "default", region: str | None = None, status_queries: Sequence[str] = (),
+        self,
+        service: str,
+        waiter_name: str,
+        waiter_args: Mapping[str, Any],
+        *,
+        delay: float | None = None,
+        max_attempts: int | None = None,
+        connection: str = "default",
+        region: str | None = None,
+        status_queries: Sequence[str] = (),
         on_poll: Callable[[Progress], None] | None = None,
     ) -> WaitResponse:
         """Wait as botocore's waiter would and return the last answer. See `AwsContext.wait`.
@@ -65,9 +72,11 @@ class Aws:
         check_arguments(self._models, definition, params)
         shared = await self._connections.shared(service, connection, region)
         wait = Wait(
-            definition, definition.delay if delay is None else float(delay),
+            definition,
+            definition.delay if delay is None else float(delay),
             definition.max_attempts if max_attempts is None else max_attempts,
-            _compile_queries(definition, status_queries), on_poll,
+            _compile_queries(definition, status_queries),
+            on_poll,
         )
         return await self._poller.wait(wait, shared, params)
 

@@ -94,7 +94,10 @@ def _check_waiter(models: ServiceModels, service: str, path: Path, name: str, ra
 
 
 def _check_path(
-    at: str, acceptor: Mapping[str, Any], output: Shape | None, listed: frozenset[str] | None,
+    at: str,
+    acceptor: Mapping[str, Any],
+    output: Shape | None,
+    listed: frozenset[str] | None,
     covered: dict[str, tuple[frozenset[str], set[Any]]],
 ) -> Found:
     argument, expected, matcher = acceptor["argument"], acceptor["expected"], acceptor["matcher"]

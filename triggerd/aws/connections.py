@@ -91,9 +91,7 @@ class Connections:
         """The shared client of a hand-written trigger; it retries as an SDK does. Leaving does not close it."""
         yield (await self.shared(service, connection, region, patient=True)).client
 
-    async def shared(
-        self, service: str, connection: str, region: str | None, *, patient: bool = False
-    ) -> SharedClient:
+    async def shared(self, service: str, connection: str, region: str | None, *, patient: bool = False) -> SharedClient:
         """The one client of this connection, region and service; built on first use.
 
         Raises:
@@ -150,9 +148,7 @@ class Connections:
         source = msgspec.structs.replace(settings, role_arn=None, external_id=None, session_name=None)
         return await self._once(_ClientKey("sts", region, True, _fingerprint(source)), source, connection)
 
-    def _build_cold(
-        self, key: _ClientKey, settings: ConnectionSettings, role: AssumedRole | None
-    ) -> SharedClient:
+    def _build_cold(self, key: _ClientKey, settings: ConnectionSettings, role: AssumedRole | None) -> SharedClient:
         """In the cold thread. The private loop only carries aiobotocore's coroutines; nothing of it stays behind:
         a client makes its connector on its first call, and asyncio's locks bind to a loop when they are contended.
         """
@@ -191,7 +187,8 @@ class Connections:
             "read_timeout": self._settings.read_timeout_s,
             "max_pool_connections": self._settings.max_concurrent_calls,
             "connector_args": {
-                "keepalive_timeout": self._settings.keepalive_s, "ttl_dns_cache": _DNS_TTL_S,
+                "keepalive_timeout": self._settings.keepalive_s,
+                "ttl_dns_cache": _DNS_TTL_S,
             },
             **settings.botocore,
             "retries": _PATIENT if key.patient else _SINGLE,

@@ -26,7 +26,11 @@ class Identity(NamedTuple):
     def of(cls, settings: ConnectionSettings) -> "Identity":
         role = settings.role_arn
         return cls(
-            settings.profile, role, settings.external_id, settings.session_name, settings.web_identity_token_file,
+            settings.profile,
+            role,
+            settings.external_id,
+            settings.session_name,
+            settings.web_identity_token_file,
             settings.endpoints.get("sts", settings.endpoint_url) if role else None,
         )
 
@@ -47,7 +51,8 @@ class AssumedRole:
         self._sts = sts
         self._token_file = settings.web_identity_token_file
         self._request: dict[str, Any] = {
-            "RoleArn": settings.role_arn, "RoleSessionName": settings.session_name or _DEFAULT_SESSION_NAME,
+            "RoleArn": settings.role_arn,
+            "RoleSessionName": settings.session_name or _DEFAULT_SESSION_NAME,
         }
         if settings.external_id and not settings.web_identity_token_file:  # a token call knows no external id
             self._request["ExternalId"] = settings.external_id

@@ -14,9 +14,7 @@ class _NoMetrics:
 
 
 @asynccontextmanager
-async def open_aws(
-    settings: AwsSettings | None = None, metrics: PollMetrics | None = None
-) -> AsyncIterator[Aws]:
+async def open_aws(settings: AwsSettings | None = None, metrics: PollMetrics | None = None) -> AsyncIterator[Aws]:
     """An open `Aws`; without settings it takes credentials and region as the AWS CLI would."""
     async with Aws(settings or AwsSettings(), metrics or _NoMetrics()) as aws:
         yield aws

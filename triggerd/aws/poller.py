@@ -48,8 +48,13 @@ class Poller:
     """Polls for all waits. Start with `open`, end with `close`: waits that are left are cancelled."""
 
     def __init__(
-        self, settings: AwsSettings, transport: Transport, metrics: PollMetrics, *,
-        clock: Callable[[], float] = monotonic_s, rng: random.Random | None = None,
+        self,
+        settings: AwsSettings,
+        transport: Transport,
+        metrics: PollMetrics,
+        *,
+        clock: Callable[[], float] = monotonic_s,
+        rng: random.Random | None = None,
     ) -> None:
         self._settings, self._transport, self._metrics, self._clock = settings, transport, metrics, clock
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
@@ -91,9 +96,7 @@ class Poller:
         """Waits in progress."""
         return sum(len(request.waits) for request in self._requests.values())
 
-    async def wait(
-        self, wait: Wait, shared: SharedClient, params: Mapping[str, Any]
-    ) -> WaitResponse:
+    async def wait(self, wait: Wait, shared: SharedClient, params: Mapping[str, Any]) -> WaitResponse:
         """Poll until an acceptor ends the wait in success.
 
         Raises WaiterFailedError, WaiterExhaustedError, AwsCallError, WaiterDefinitionError.
@@ -298,9 +301,7 @@ class Poller:
                 verdict = verdicts.refused(wait, outcome.why, now_s)
             self._conclude(wait, verdict, outcome.response, shared=True)
         if request.waits and request.failures % _WARN_EVERY == 1:
-            log.warning(
-                "aws %s: %r, %d times in a row: %s", outcome.result, request, request.failures, outcome.why
-            )
+            log.warning("aws %s: %r, %d times in a row: %s", outcome.result, request, request.failures, outcome.why)
 
     def _report(self, wait: Wait, next_s: float, trouble: str | None = None) -> None:
         if wait.on_poll is None:

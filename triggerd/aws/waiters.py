@@ -220,13 +220,18 @@ def compile_waiter(
         problem = acceptor_problem(acceptor)
         if problem:
             raise wrong(f"acceptors[{index}].{problem[0]}", problem[1], problem[2])
-        rules.append(
-            Acceptor(acceptor["state"], acceptor["matcher"], acceptor["expected"], acceptor.get("argument"))
-        )
+        rules.append(Acceptor(acceptor["state"], acceptor["matcher"], acceptor["expected"], acceptor.get("argument")))
     label = f"{service} {name} ({file or 'botocore'})"
     return WaiterDefinition(
-        service=service, name=name, source=source, file=file, operation=operation.name, delay=float(delay),
-        max_attempts=attempts, acceptors=Acceptors(label, rules), raw=raw,
+        service=service,
+        name=name,
+        source=source,
+        file=file,
+        operation=operation.name,
+        delay=float(delay),
+        max_attempts=attempts,
+        acceptors=Acceptors(label, rules),
+        raw=raw,
     )
 
 
@@ -268,7 +273,7 @@ def check_arguments(models: ServiceModels, definition: WaiterDefinition, argumen
 
 
 def hint(wanted: object, known: Any) -> str:
-    """", did you mean ...?" with the closest names, or the whole list where it is short."""
+    """ ", did you mean ...?" with the closest names, or the whole list where it is short."""
     names = sorted({str(name) for name in known})
     close = difflib.get_close_matches(str(wanted), names, n=3, cutoff=0.5)
     if close:

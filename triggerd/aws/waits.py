@@ -80,12 +80,26 @@ class Wait:
     """One caller's wait: its rules, its budget of time, its future. No task of its own."""
 
     __slots__ = (
-        "began_s", "definition", "delay_s", "due_s", "end_s", "future", "last_status", "on_poll", "polls", "queries",
-        "request", "span_s",
+        "began_s",
+        "definition",
+        "delay_s",
+        "due_s",
+        "end_s",
+        "future",
+        "last_status",
+        "on_poll",
+        "polls",
+        "queries",
+        "request",
+        "span_s",
     )
 
     def __init__(
-        self, definition: WaiterDefinition, delay_s: float, max_attempts: int, queries: Sequence[Any],
+        self,
+        definition: WaiterDefinition,
+        delay_s: float,
+        max_attempts: int,
+        queries: Sequence[Any],
         on_poll: Callable[[Progress], None] | None,
     ) -> None:
         self.definition = definition

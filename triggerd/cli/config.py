@@ -59,9 +59,14 @@ class _Source:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError("config file", str(path), f"cannot be read: {error}") from error
+    match tree.get("aws"):
+        case {"waiter_folders": list(folders)}:  # as whoever wrote the file means them, wherever the daemon is started
+            found = [str(path.parent / Path(str(folder)).expanduser()) for folder in folders]
+            tree["aws"]["waiter_folders"] = found
+    return tree
 
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -63,8 +63,16 @@ class Waker:
 class Claimer:
     """Brings triggers into the runner of one queue."""
 
-    def __init__(self, redis: AsyncRedis, consumer: Consumer, waker: Waker, lease: LeaseKeeper, runner: Runner,
-                 *, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        redis: AsyncRedis,
+        consumer: Consumer,
+        waker: Waker,
+        lease: LeaseKeeper,
+        runner: Runner,
+        *,
+        metrics: Metrics,
+    ) -> None:
         self._redis, self._consumer, self._waker, self._lease = redis, consumer, waker, lease
         self._runner, self._capacity, self._metrics = runner, runner.capacity, metrics
         self._quiet = False

@@ -18,8 +18,9 @@ class RunContext:
 
     __slots__ = ("_checkpoint", "_run", "_store", "aws")
 
-    def __init__(self, run: Run, aws: AwsContext, checkpoint: bytes | None,
-                 store: Callable[[Run, bytes], Awaitable[None]]) -> None:
+    def __init__(
+        self, run: Run, aws: AwsContext, checkpoint: bytes | None, store: Callable[[Run, bytes], Awaitable[None]]
+    ) -> None:
         self.aws = aws
         self._run, self._checkpoint, self._store = run, checkpoint, store
 

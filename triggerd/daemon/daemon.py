@@ -94,8 +94,13 @@ class Daemon:
         loops = [watching, *(task for worker in self._workers for task in worker.start())]
         try:
             self._started = True
-            log.info("daemon started", consumer=self.name, queues=self._settings.queues,
-                     capacity=self._settings.capacity, http=self.http.address)
+            log.info(
+                "daemon started",
+                consumer=self.name,
+                queues=self._settings.queues,
+                capacity=self._settings.capacity,
+                http=self.http.address,
+            )
             self._notifier.ready(self._status())
             await asyncio.wait([stopping, *loops], return_when=asyncio.FIRST_COMPLETED)
             for loop in loops:
@@ -112,8 +117,10 @@ class Daemon:
         limit_s = self._settings.drain_timeout_s
         self._notifier.stopping(limit_s)
         log.info("draining", runs=sum(len(worker.runner.runs) for worker in self._workers))
-        drains = [asyncio.create_task(self._drain_one(worker), name=f"drain {worker.consumer.queue}")
-                  for worker in self._workers]
+        drains = [
+            asyncio.create_task(self._drain_one(worker), name=f"drain {worker.consumer.queue}")
+            for worker in self._workers
+        ]
         _, late = await asyncio.wait(drains, timeout=limit_s)
         for task in late:
             await end_task(task)
@@ -127,8 +134,11 @@ class Daemon:
         try:
             await worker.drain()
         except (RedisUnavailableError, RedisRefusedError) as error:
-            log.warning("could not say farewell; peers take over when the lease has run out",
-                        queue=worker.consumer.queue, error=str(error))
+            log.warning(
+                "could not say farewell; peers take over when the lease has run out",
+                queue=worker.consumer.queue,
+                error=str(error),
+            )
 
     async def _close_workers(self) -> None:
         workers, self._workers = self._workers, []

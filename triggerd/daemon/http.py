@@ -37,11 +37,13 @@ class HttpServer:
             ConfigError: The address is taken or not ours.
         """
         app = web.Application()
-        app.add_routes([
-            web.get("/metrics", make_aiohttp_handler(self._metrics.registry)),
-            web.get("/livez", _health(self._alive)),
-            web.get("/readyz", _health(self._ready)),
-        ])
+        app.add_routes(
+            [
+                web.get("/metrics", make_aiohttp_handler(self._metrics.registry)),
+                web.get("/livez", _health(self._alive)),
+                web.get("/readyz", _health(self._ready)),
+            ]
+        )
         # No access log: a line per scrape tells nothing. No signal handlers: the daemon has its own.
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()

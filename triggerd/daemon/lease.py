@@ -22,8 +22,9 @@ class LeaseKeeper:
     is a lease lost unnoticed.
     """
 
-    def __init__(self, redis: AsyncRedis, consumer: Consumer, runner: Runner, metrics: Metrics, *,
-                 lease_ms: int) -> None:
+    def __init__(
+        self, redis: AsyncRedis, consumer: Consumer, runner: Runner, metrics: Metrics, *, lease_ms: int
+    ) -> None:
         self._redis, self._consumer, self._runner, self._metrics = redis, consumer, runner, metrics
         self._lease_ms = lease_ms
         self._held_since_s: float | None = None
@@ -74,8 +75,8 @@ class LeaseKeeper:
         if self._held_since_s is None or gap:
             self._taken_anew(now_s)
         self._answered()
-        for trigger_id in renewal.cancels:
-            self._runner.cancel(trigger_id)
+        for trigger_id, by in renewal.cancels:
+            self._runner.cancel(trigger_id, by)
         return True
 
     def _taken_anew(self, now_s: float) -> None:

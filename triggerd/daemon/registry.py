@@ -165,8 +165,10 @@ def _import(classpath: str) -> type[Any]:
 
 
 def _why_not_imported(module_name: str, error: BaseException) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name and (
-        module_name == error.name or module_name.startswith(f"{error.name}.")
+    if (
+        isinstance(error, ModuleNotFoundError)
+        and error.name
+        and (module_name == error.name or module_name.startswith(f"{error.name}."))
     ):
         return f"there is no module {error.name!r} in the daemon's environment"
     return f"importing {module_name!r} failed: {type(error).__name__}: {error}"

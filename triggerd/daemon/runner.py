@@ -44,8 +44,16 @@ class Outbox(Protocol):
 class Runner:
     """Runs the triggers of one queue. `runs` is what it runs now, `capacity` the room for more."""
 
-    def __init__(self, registry: Registry, outbox: Outbox, aws: AwsContext, metrics: Metrics, capacity: Capacity,
-                 *, max_envelope_bytes: int) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        outbox: Outbox,
+        aws: AwsContext,
+        metrics: Metrics,
+        capacity: Capacity,
+        *,
+        max_envelope_bytes: int,
+    ) -> None:
         self._registry, self._outbox, self._aws = registry, outbox, aws
         self._metrics, self.capacity = metrics, capacity
         self._max_envelope_bytes = max_envelope_bytes
@@ -62,9 +70,10 @@ class Runner:
             self._metrics.pickup_latency.observe(max(0, wall_ms() - claimed.deferred_ms) / 1000)
         run.task = asyncio.create_task(self._run(run, claimed), name=f"trigger {run.id}")
 
-    def cancel(self, trigger_id: str) -> None:
+    def cancel(self, trigger_id: str, by: str) -> None:
         """The user's explicit cancel, if that trigger runs here."""
         if run := self.runs.by_id(trigger_id):
+            run.cancelled_by = run.cancelled_by or by
             run.stop(StopCause.CANCELLED)
 
     async def _run(self, run: Run, claimed: ClaimedTrigger) -> None:
@@ -180,8 +189,7 @@ class Runner:
     async def _publish(self, run: Run, outcome: Outcome, event: bytes, *, final: bool) -> None:
         run.settling = True
         try:
-            accepted = await self._outbox.publish(
-                Publication(run.id, run.entry, run.seq + 1, outcome, event, final))
+            accepted = await self._outbox.publish(Publication(run.id, run.entry, run.seq + 1, outcome, event, final))
         finally:
             run.settling = False
         self._settled(run, outcome, accepted=accepted, final=final)
@@ -191,8 +199,9 @@ class Runner:
         run.settling = True
         failure = described(error)
         try:
-            accepted = await self._outbox.bury(Burial(run.id, run.entry, run.seq + 1, error.code, failure.message,
-                                                      ended_event(failure, run.resume)))
+            accepted = await self._outbox.bury(
+                Burial(run.id, run.entry, run.seq + 1, error.code, failure.message, ended_event(failure, run.resume))
+            )
         finally:
             run.settling = False
         if accepted:

@@ -110,8 +110,7 @@ class Settler:
             if self._unsettled == 0:
                 self._nothing_left.set()
 
-    async def _send(self, box: deque[_Parcel[ItemT]],
-                    call: Callable[[Sequence[ItemT]], Call[list[int | str]]]) -> None:
+    async def _send(self, box: deque[_Parcel[ItemT]], call: Callable[[Sequence[ItemT]], Call[list[int | str]]]) -> None:
         """One script call with the first items of `box`."""
         batch = _take(box)
         if not batch:
@@ -159,8 +158,9 @@ class Settler:
         """The whole call failed: whether Redis has carried it out is unknown, and sending it again is safe."""
         self._metrics.redis_errors.labels("settle").inc()
         if self._backoff.failures == 0:
-            log.warning("cannot publish, events are kept", queue=self._consumer.queue, waiting=self._unsettled,
-                        error=str(error))
+            log.warning(
+                "cannot publish, events are kept", queue=self._consumer.queue, waiting=self._unsettled, error=str(error)
+            )
         self._consumer.bell.doubt("publish failed")
         if isinstance(error, StreamMissingError):
             await self._make_group()

@@ -20,8 +20,13 @@ async def wait_for_redis(settings: RedisSettings) -> None:
     Raises:
         ConfigError: The server is too old, a replica, or throws keys away when its memory is full.
     """
-    redis = AsyncRedis(settings.url, name="triggerd-startup", command_timeout_ms=settings.command_timeout_ms,
-                       retries=0, max_connections=1)
+    redis = AsyncRedis(
+        settings.url,
+        name="triggerd-startup",
+        command_timeout_ms=settings.command_timeout_ms,
+        retries=0,
+        max_connections=1,
+    )
     backoff = Backoff(first_s=settings.connect_retry_ms / 1000, longest_s=settings.connect_retry_ms / 1000)
     try:
         while True:
@@ -50,6 +55,9 @@ def _check(info: dict[str, Any]) -> None:
         raise ConfigError("redis.url", f"role {info['role']}", "a replica cannot be written to: name the master")
     policy = info.get("maxmemory_policy", "noeviction")
     if int(info.get("maxmemory", 0)) > 0 and policy != "noeviction":
-        raise ConfigError("redis.url", f"maxmemory-policy {policy}",
-                          "it deletes leases and results when memory is full; set `maxmemory-policy noeviction`")
+        raise ConfigError(
+            "redis.url",
+            f"maxmemory-policy {policy}",
+            "it deletes leases and results when memory is full; set `maxmemory-policy noeviction`",
+        )
     log.info("Redis answers", version=info.get("valkey_version", version), server=info.get("server_name", "redis"))

@@ -22,8 +22,9 @@ log = get_logger("triggerd.sweep")
 class Sweeper:
     """Ends triggers past their deadline, whoever owns them, and measures the queue."""
 
-    def __init__(self, redis: AsyncRedis, consumer: Consumer, runner: Runner, metrics: Metrics, *,
-                 result_ttl_s: int) -> None:
+    def __init__(
+        self, redis: AsyncRedis, consumer: Consumer, runner: Runner, metrics: Metrics, *, result_ttl_s: int
+    ) -> None:
         self._redis, self._consumer, self._runner, self._metrics = redis, consumer, runner, metrics
         self._retention_ms = result_ttl_s * 1000
         self._measure_due_s = 0.0
@@ -94,6 +95,7 @@ class HintListener:
             if name != self._consumer.name:
                 self._consumer.bell.peer_left()
         elif verb == "cancel":
-            self._runner.cancel(name)
+            trigger_id, _, by = name.partition("\n")
+            self._runner.cancel(trigger_id, by)
         elif verb == "retired" and (run := self._runner.runs.by_id(name)):
             run.stop(StopCause.EXPIRED)

@@ -18,8 +18,9 @@ log = get_logger("triggerd.watchdog")
 class Watchdog:
     """Runs on the loop that it watches: a blocked loop sends nothing, and systemd restarts the daemon."""
 
-    def __init__(self, notifier: Notifier, metrics: Metrics, stuck: Callable[[], list[str]],
-                 status: Callable[[], str]) -> None:
+    def __init__(
+        self, notifier: Notifier, metrics: Metrics, stuck: Callable[[], list[str]], status: Callable[[], str]
+    ) -> None:
         """
         Args:
             stuck: Names the loops of the daemon that make no progress.

@@ -50,17 +50,34 @@ class QueueWorker:
         url, name, timeout_ms = settings.redis.url, f"triggerd-{consumer.name}", settings.redis.command_timeout_ms
         # Four kinds of connection, so that none waits for another: work, the lease, the wake-up, hints.
         self._work = AsyncRedis(url, name=name, command_timeout_ms=timeout_ms, max_connections=_WORK_CONNECTIONS)
-        lease_redis = AsyncRedis(url, name=f"{name}-lease", command_timeout_ms=settings.lease_ms // 4,
-                                 retries=_NO_RETRY, max_connections=1)
-        wake_redis = AsyncRedis(url, name=f"{name}-wake", command_timeout_ms=max(timeout_ms, 3 * BLOCK_MS),
-                                retries=_NO_RETRY, max_connections=1)
-        hint_redis = AsyncRedis(url, name=f"{name}-hints", command_timeout_ms=max(timeout_ms, 3 * BLOCK_MS),
-                                retries=_NO_RETRY, max_connections=2)
+        lease_redis = AsyncRedis(
+            url, name=f"{name}-lease", command_timeout_ms=settings.lease_ms // 4, retries=_NO_RETRY, max_connections=1
+        )
+        wake_redis = AsyncRedis(
+            url,
+            name=f"{name}-wake",
+            command_timeout_ms=max(timeout_ms, 3 * BLOCK_MS),
+            retries=_NO_RETRY,
+            max_connections=1,
+        )
+        hint_redis = AsyncRedis(
+            url,
+            name=f"{name}-hints",
+            command_timeout_ms=max(timeout_ms, 3 * BLOCK_MS),
+            retries=_NO_RETRY,
+            max_connections=2,
+        )
         self._connections = (self._work, lease_redis, wake_redis, hint_redis)
         self.consumer = consumer
         self.settler = Settler(self._work, consumer, metrics, result_ttl_s=settings.result_ttl_s)
-        self.runner = Runner(shared.registry, self.settler, shared.aws, metrics, shared.capacity,
-                             max_envelope_bytes=settings.max_envelope_bytes)
+        self.runner = Runner(
+            shared.registry,
+            self.settler,
+            shared.aws,
+            metrics,
+            shared.capacity,
+            max_envelope_bytes=settings.max_envelope_bytes,
+        )
         self.lease = LeaseKeeper(lease_redis, consumer, self.runner, metrics, lease_ms=settings.lease_ms)
         self._waker = Waker(wake_redis, consumer)
         self.claimer = Claimer(self._work, consumer, self._waker, self.lease, self.runner, metrics=metrics)

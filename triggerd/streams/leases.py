@@ -21,10 +21,13 @@ ADOPT_STATUS: dict[int, AdoptStatus] = {1: "ok", 0: "done", -1: "own_lease_lapse
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """The answer of `renew`. After `lapsed` the consumer holds a lease again and must audit; `cancels` are ids."""
+    """The answer of `renew`. After `lapsed` the consumer holds a lease again and must audit.
+
+    `cancels` are the cancels of the whole queue that nobody has carried out yet: ``(trigger id, by whom)``.
+    """
 
     lapsed: bool
-    cancels: list[str]
+    cancels: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Leases:
 
 
 def _read_renewal(reply: Sequence[Any]) -> Renewal:
-    return Renewal(lapsed=reply[0] == 0, cancels=[text(trigger_id) for trigger_id in reply[1:]])
+    return Renewal(reply[0] == 0, [(text(reply[i]), text(reply[i + 1])) for i in range(1, len(reply), 2)])
 
 
 def _read_dead(reply: Sequence[Any]) -> list[DeadConsumer]:

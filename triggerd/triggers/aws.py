@@ -37,12 +37,21 @@ class AwsWaiterTrigger(BaseTrigger):
     """
 
     def __init__(
-        self, service: str, waiter_name: str, waiter_args: Mapping[str, Any], *,
-        delay: float | None = None, max_attempts: int | None = None,
-        connection: str = "default", region: str | None = None,
-        return_key: str = "value", return_value: Any = None,
-        status_queries: Sequence[str] = (), failure_message: str = _FAILURE_MESSAGE,
-        status_message: str = _STATUS_MESSAGE, cancel_call: tuple[str, Mapping[str, Any]] | None = None,
+        self,
+        service: str,
+        waiter_name: str,
+        waiter_args: Mapping[str, Any],
+        *,
+        delay: float | None = None,
+        max_attempts: int | None = None,
+        connection: str = "default",
+        region: str | None = None,
+        return_key: str = "value",
+        return_value: Any = None,
+        status_queries: Sequence[str] = (),
+        failure_message: str = _FAILURE_MESSAGE,
+        status_message: str = _STATUS_MESSAGE,
+        cancel_call: tuple[str, Mapping[str, Any]] | None = None,
     ) -> None:
         if isinstance(status_queries, str):
             raise TypeError("status_queries must be a list of JMESPath expressions, not one string")
@@ -83,8 +92,14 @@ class AwsWaiterTrigger(BaseTrigger):
         wait: Any = self.context.aws.wait
         try:
             response = await wait(
-                self.service, self.waiter_name, self.waiter_args, delay=self.delay, max_attempts=self.max_attempts,
-                connection=self.connection, region=self.region, status_queries=self.status_queries,
+                self.service,
+                self.waiter_name,
+                self.waiter_args,
+                delay=self.delay,
+                max_attempts=self.max_attempts,
+                connection=self.connection,
+                region=self.region,
+                status_queries=self.status_queries,
                 on_poll=self._log,
             )
         except WaitError as error:

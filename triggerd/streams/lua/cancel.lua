@@ -16,5 +16,5 @@ redis.call('PERSIST', record)
 if redis.call('HSETNX', record, F.CANCEL, by) == 1 then
   redis.call('ZADD', P .. KEY.CANCELS, int(now_ms()), id)
 end
-redis.call('PUBLISH', P .. KEY.CONTROL, 'cancel ' .. id)
+redis.call('PUBLISH', P .. KEY.CONTROL, 'cancel ' .. id .. '\n' .. by)
 return 2
