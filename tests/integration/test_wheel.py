@@ -18,7 +18,7 @@ pytestmark = pytest.mark.deadline(240)
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(REPOSITORY))
+    run(sys.executable, "-m", "build", "--outdir", str(folder), str(REPOSITORY))
     [found] = folder.glob("*.whl")
     return found
 
