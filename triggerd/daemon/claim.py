@@ -22,6 +22,8 @@ from triggerd.streams.leases import DeadConsumer
 from triggerd.streams.trigger_queue import ClaimedTrigger
 
 AUDIT_EVERY_S = 600.0
+SECOND_LOOK_S = 30.0
+"""After a doubt one more audit follows: a server that was stopped may carry out, late, a call we had given up."""
 ADOPT_EVERY_S = 1.0
 """How often the dead are looked for: well within the two seconds that an adoption may take once a lease has ended."""
 _LONGEST_IDLE_S = 1.0
@@ -166,7 +168,7 @@ class Claimer:
         except (RedisUnavailableError, RedisRefusedError):
             self._consumer.bell.doubt(why or "an audit failed")
             raise
-        self._audit_due_s = monotonic_s() + AUDIT_EVERY_S
+        self._audit_due_s = monotonic_s() + (AUDIT_EVERY_S if why is None else SECOND_LOOK_S)
 
     async def _audit(self, why: str) -> None:
         """Compare our pending entries with what runs."""

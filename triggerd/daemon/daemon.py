@@ -13,12 +13,12 @@ from triggerd.aws import Aws
 from triggerd.clock import monotonic_s
 from triggerd.daemon.consumer import Consumer, end_task
 from triggerd.daemon.http import HttpServer
+from triggerd.daemon.queue_service import QueueService, Shared
 from triggerd.daemon.registry import Registry, announced_triggers
 from triggerd.daemon.runs import Capacity
 from triggerd.daemon.startup import wait_for_redis
 from triggerd.daemon.systemd import Notifier
 from triggerd.daemon.watchdog import Watchdog
-from triggerd.daemon.worker import QueueWorker, Shared
 from triggerd.errors import RedisRefusedError, RedisUnavailableError
 from triggerd.logs import get_logger
 from triggerd.metrics import Metrics
@@ -41,7 +41,7 @@ class Daemon:
         self._notifier = Notifier(environ)
         self._metrics = Metrics(__version__, settings.queues)
         self._capacity = Capacity(settings.capacity)
-        self._workers: list[QueueWorker] = []
+        self._services: list[QueueService] = []
         self._stop = asyncio.Event()
         self._started = False
         self.name = consumer_name()
@@ -64,8 +64,8 @@ class Daemon:
                     await self.http.start()
                     stack.push_async_callback(self.http.stop)
                 aws = await stack.enter_async_context(Aws(self._settings.aws, self._metrics))
-                # The workers last: runs end before the AWS side that they use.
-                stack.push_async_callback(self._close_workers)
+                # The services last: runs end before the AWS side that they use.
+                stack.push_async_callback(self._close_services)
                 if await self._unless_stopped(self._prepare(aws)):
                     await self._serve()
         log.info("daemon ended", consumer=self.name)
@@ -77,10 +77,12 @@ class Daemon:
             self._metrics.trigger(label)
         await wait_for_redis(self._settings.redis)
         shared = Shared(self._settings, registry, aws, self._metrics, self._capacity)
-        self._workers = [QueueWorker(Consumer.of(queue, self.name), shared) for queue in self._settings.queues]
-        await asyncio.gather(*(worker.prepare() for worker in self._workers))
+        self._services = [QueueService(Consumer.of(queue, self.name), shared) for queue in self._settings.queues]
+        await asyncio.gather(*(service.prepare() for service in self._services))
         self._metrics.capacity.set(self._settings.capacity)
-        self._metrics.events_unpublished.set_function(lambda: sum(worker.settler.backlog for worker in self._workers))
+        self._metrics.events_unpublished.set_function(
+            lambda: sum(service.settler.backlog for service in self._services)
+        )
         self._metrics.waits_overdue.set_function(aws.overdue)
         gc.collect()
         gc.freeze()  # what is loaded by now stays for good, and needs no walking over
@@ -91,7 +93,7 @@ class Daemon:
         watchdog = Watchdog(self._notifier, self._metrics, self._stuck, self._status)
         watching = asyncio.create_task(watchdog.run(), name="watchdog")
         stopping = asyncio.create_task(self._stop.wait(), name="stop signal")
-        loops = [watching, *(task for worker in self._workers for task in worker.start())]
+        loops = [watching, *(task for service in self._services for task in service.start())]
         try:
             self._started = True
             log.info(
@@ -116,33 +118,33 @@ class Daemon:
         began_s = monotonic_s()
         limit_s = self._settings.drain_timeout_s
         self._notifier.stopping(limit_s)
-        log.info("draining", runs=sum(len(worker.runner.runs) for worker in self._workers))
+        log.info("draining", runs=sum(len(service.runner.runs) for service in self._services))
         drains = [
-            asyncio.create_task(self._drain_one(worker), name=f"drain {worker.consumer.queue}")
-            for worker in self._workers
+            asyncio.create_task(self._drain_one(service), name=f"drain {service.consumer.queue}")
+            for service in self._services
         ]
         _, late = await asyncio.wait(drains, timeout=limit_s)
         for task in late:
             await end_task(task)
         if late:
-            left = sum(worker.settler.backlog for worker in self._workers)
+            left = self._unpublished()
             log.warning("the drain was cut off; peers take over when the lease has run out", unpublished=left)
-        await self._close_workers()
+        await self._close_services()
         log.info("drained", seconds=round(monotonic_s() - began_s, 3))
 
-    async def _drain_one(self, worker: QueueWorker) -> None:
+    async def _drain_one(self, service: QueueService) -> None:
         try:
-            await worker.drain()
+            await service.drain()
         except (RedisUnavailableError, RedisRefusedError) as error:
             log.warning(
                 "could not say farewell; peers take over when the lease has run out",
-                queue=worker.consumer.queue,
+                queue=service.consumer.queue,
                 error=str(error),
             )
 
-    async def _close_workers(self) -> None:
-        workers, self._workers = self._workers, []
-        await asyncio.gather(*(worker.close() for worker in workers))
+    async def _close_services(self) -> None:
+        services, self._services = self._services, []
+        await asyncio.gather(*(service.close() for service in services))
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Await `work`; False where the daemon was told to stop before it was done."""
@@ -178,7 +180,7 @@ class Daemon:
                 loop.remove_signal_handler(number)
 
     def _stuck(self) -> list[str]:
-        return [loop for worker in self._workers for loop in worker.stuck()]
+        return [loop for service in self._services for loop in service.stuck()]
 
     def _alive(self) -> dict[str, bool]:
         stuck = self._stuck()
@@ -188,10 +190,12 @@ class Daemon:
         return {
             "started": self._started,
             "not draining": not self._stop.is_set(),
-            "redis": bool(self._workers) and all(worker.lease.up for worker in self._workers),
+            "redis": bool(self._services) and all(service.lease.up for service in self._services),
         }
 
     def _status(self) -> str:
-        runs = sum(len(worker.runner.runs) for worker in self._workers)
-        unpublished = sum(worker.settler.backlog for worker in self._workers)
-        return f"{runs:,} of {self._settings.capacity:,} triggers run, {unpublished:,} events unpublished"
+        runs = sum(len(service.runner.runs) for service in self._services)
+        return f"{runs:,} of {self._settings.capacity:,} triggers run, {self._unpublished():,} events unpublished"
+
+    def _unpublished(self) -> int:
+        return sum(service.settler.backlog for service in self._services)

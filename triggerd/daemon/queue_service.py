@@ -42,7 +42,7 @@ class Shared:
     capacity: Capacity
 
 
-class QueueWorker:
+class QueueService:
     """Serves one queue."""
 
     def __init__(self, consumer: Consumer, shared: Shared) -> None:
