@@ -133,8 +133,8 @@ class Wait:
     def schedule(self, now_s: float, factor: float) -> None:
         """Set the next due time: `factor` (0.9 to 1.1) delays from now, or the end of the budget where that is near."""
         self.due_s = now_s + self.delay_s * factor
-        if self.end_s is not None and abs(self.end_s - now_s - self.delay_s) <= 0.1 * self.delay_s:
-            self.due_s = self.end_s
+        if self.end_s is not None and self.end_s <= now_s + 1.1 * self.delay_s:
+            self.due_s = max(self.end_s, now_s + 0.9 * self.delay_s)
 
     def progress(self, now_s: float, next_s: float, trouble: str | None) -> Progress:
         return Progress(self.polls, self.last_status, now_s - self.began_s, max(0.0, next_s - now_s), trouble)
