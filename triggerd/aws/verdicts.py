@@ -46,7 +46,7 @@ def judge(wait: Wait, decided: Decision, response: Mapping[str, Any], now_s: flo
     if decided is not None and decided.state == "failure":
         return WaiterFailedError(f"{label}: {_failure(decided, response, wait.last_status)}", **facts)
     if used_up:
-        status = wait.last_status or "unfinished"
+        status = f"answered {error_text(response['Error'])}" if code is not None else wait.last_status or "unfinished"
         return WaiterExhaustedError(f"{label}: still {status} after {wait.polls} polls, the budget is used up", **facts)
     return None
 

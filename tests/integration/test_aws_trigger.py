@@ -1,0 +1,85 @@
+"""Promises of AwsWaiterTrigger when it runs: the payloads of the Airflow guide, and what stands beside them."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.support.fake_aws import FakeAws, Fault
+from triggerd.aws import Aws
+from triggerd.aws.local import open_aws
+from triggerd.testing import LocalContext, run_trigger
+from triggerd.triggers.aws import AwsWaiterTrigger
+
+CRAWLER = {"Name": "nightly"}
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeAws]:
+    async with FakeAws("glue") as server:
+        yield server
+
+
+@pytest.fixture
+async def aws(fake: FakeAws) -> AsyncIterator[Aws]:
+    async with open_aws(fake.settings()) as opened:
+        yield opened
+
+
+def _trigger(**more: Any) -> AwsWaiterTrigger:
+    arguments: dict[str, Any] = {"delay": 0.02, "return_key": "crawler", "return_value": "nightly", **more}
+    return AwsWaiterTrigger("glue", arguments.pop("waiter_name", "crawler_ready"), CRAWLER, **arguments)
+
+
+def _crawler(state: str, **last: str) -> dict[str, Any]:
+    return {"Crawler": {"State": state, "LastCrawl": last}}
+
+
+async def test_success_gives_the_value_back_and_how_the_wait_went(fake: FakeAws, aws: Aws) -> None:
+    fake.script("GetCrawler", _crawler("RUNNING"), _crawler("READY", Status="SUCCEEDED"))
+    event = await run_trigger(_trigger(), aws=aws)
+    assert event.payload == {"status": "success", "crawler": "nightly"}
+    assert event.details["last_status"] == "READY"
+    assert event.details["polls"] == 2
+    assert event.details["waited_s"] > 0
+    assert fake.mutating == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "change", "error_type", "error_code", "said"),
+    [
+        (_crawler("READY", Status="FAILED", ErrorMessage="no s3"), {}, "waiter_failed", None, "no s3"),
+        (_crawler("RUNNING"), {"max_attempts": 2}, "waiter_exhausted", None, "still RUNNING"),
+        (Fault("EntityNotFoundException", "gone"), {}, "aws_error", "EntityNotFoundException", "Exception: gone"),
+        (_crawler("READY"), {"waiter_name": "crawler_redy"}, "waiter_definition", None, "did you mean 'crawler_ready'"),
+    ],
+)
+async def test_each_way_to_fail_is_an_error_event(
+    fake: FakeAws, aws: Aws, answer: Any, change: dict[str, Any], error_type: str, error_code: str, said: str
+) -> None:
+    fake.script("GetCrawler", answer)
+    event = await run_trigger(_trigger(failure_message="the crawl is lost", **change), aws=aws)
+    assert event.payload["status"] == "error"
+    assert event.payload["crawler"] == "nightly"
+    assert event.payload["message"].startswith("the crawl is lost: ")
+    assert said in event.payload["message"]
+    assert event.details["error_type"] == error_type
+    assert event.details["error_code"] == error_code
+
+
+async def test_only_an_explicit_cancel_stops_the_remote_work_throttled_or_not(fake: FakeAws, aws: Aws) -> None:
+    fake.script("StopCrawler", Fault("ThrottlingException"), {})
+    trigger = _trigger(cancel_call=("stop_crawler", CRAWLER))
+    trigger.context = LocalContext(aws, trigger_id="t", deadline_ms=0, restored=None)
+    await trigger.cleanup()
+    assert fake.mutating == 0
+    await trigger.on_cancel()
+    assert fake.calls["StopCrawler"] == 2
+    assert fake.seen[-1].params == CRAWLER
+
+
+async def test_without_a_cancel_call_a_cancel_touches_nothing(fake: FakeAws, aws: Aws) -> None:
+    trigger = _trigger()
+    trigger.context = LocalContext(aws, trigger_id="t", deadline_ms=0, restored=None)
+    await trigger.on_cancel()
+    assert fake.calls.total() == 0
