@@ -28,14 +28,15 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="triggerd-demo-"))
     try:
         report = _run(options, folder)
-        print(json.dumps(report.json(), indent=2) if options.json else report.text())
-        return 1 if report.problems else 0
     except DemoError as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
+    else:
+        print(json.dumps(report.json(), indent=2) if options.json else report.text())
+        return 1 if report.problems else 0
     finally:
         if options.keep:
             print(f"Logs and records are kept in {folder}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -49,7 +50,11 @@ class Cast:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # A second Ctrl-C must not leave anybody behind.
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         self._stack.close()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
     @property
     def world(self) -> World:
@@ -108,14 +113,15 @@ class Cast:
             self._children[name].stop()
 
     def show_logs(self) -> None:
-        """Print the last lines of the daemon's and the resumer's logs."""
-        for name in ("daemon", "resumer"):
-            if name in self._children:
-                print(f"\n--- the last lines of the {name} ---\n{self._children[name].log_end()}", file=self._out)
+        """Print the last lines of the daemon's log, and of whoever has ended in an unfriendly way."""
+        for name, child in self._children.items():
+            if name == "daemon" or child.status:
+                print(f"\n--- the last lines of the {name} ---\n{child.log_end()}", file=self._out)
 
     def _start(self, name: str, *arguments: str) -> Child:
-        child = Child(name, arguments, self._env, self._folder)
-        self._children[name] = self._stack.enter_context(child)
+        child = self._children[name] = Child(name, arguments, self._env, self._folder)
+        self._stack.callback(child.close)
+        child.start()
         self._say(name, child.process.pid)
         return child
 

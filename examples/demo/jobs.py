@@ -1,95 +1,126 @@
-"""What is to be done: the same jobs in every run, and what shall become of each."""
+"""Which jobs the demo starts, in which order, and what each task must be resumed with."""
 
+import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-MACHINE_ARN = "arn:aws:states:us-east-1:123456789012:stateMachine:demo"
-SERVICES = ("ecs", "glue", "athena", "stepfunctions", "s3", "redshift")
+import jmespath
 
-# Of each 20 jobs: some that wait for something of their own, and some that wait for what others wait for, too.
-_MIX = ("ecs", "stepfunctions", "s3", "glue", "athena", "s3", "redshift", "stepfunctions", "s3", "ecs",
-        "glue", "s3", "athena", "stepfunctions", "redshift", "s3", "stepfunctions", "athena", "s3", "glue")  # fmt: skip
-_TASKS_PER_PARTITION = 8
-_TASKS_PER_CLUSTER = 6
+from examples.demo.records import Expected
+from examples.demo.tasks import RestartCluster, RunEcsTask, RunGlueJob, RunQuery, RunStateMachine, WaitForObject
+from triggerd import Deferrable
 
-_TASKS = {
-    "ecs": "RunEcsTask",
-    "glue": "RunGlueJob",
-    "athena": "RunQuery",
-    "stepfunctions": "RunStateMachine",
-    "s3": "AwaitPartition",
-    "redshift": "AwaitPause",
-}
-# What is different in a job that fails; how its trigger then ends; words of the error that its task is resumed with.
-_FAILURES: dict[str, tuple[dict[str, Any], str, str]] = {
-    "ecs": ({"timeout_s": 3}, "timed_out", "passed"),
-    "glue": ({"job_name": "demo-dropped"}, "fired", "EntityNotFoundException"),
-    "athena": ({"workgroup": "demo-stopped"}, "fired", "CANCELLED"),
-    "stepfunctions": ({"fails": True}, "fired", "FAILED"),
-    "s3": ({"key": "part=never/_SUCCESS", "max_attempts": 8}, "fired", "attempts"),
-    "redshift": ({"cluster": "demo-deleted"}, "fired", "ClusterNotFound"),
-}
+ACCOUNT = "123456789012"  # moto's
+REGION = "us-east-1"
+CLUSTER, TASK_DEFINITION, GLUE_JOB, BUCKET = "demo", "report", "nightly-etl", "demo-exports"
+STATE_MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:pipeline"
+WORKGROUP, CANCELLED_WORKGROUP = "reports", "ad-hoc"
+
+READERS = 4
+"""So many tasks wait for the same object."""
+MISSING_OBJECT = 0
+"""Nobody ever puts the object of this number: the tasks that wait for it run out of attempts."""
+
+_SHARE_PERCENT = {"ecs": 26, "glue": 20, "stepfunctions": 26, "s3": 16, "athena": 10, "redshift": 2}
+SERVICES = tuple(_SHARE_PERCENT)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job and its end.
+    """One job to start.
 
     Attributes:
-        name: Unique; the trigger id, too.
-        service: botocore's name.
-        task: The class in `tasks.py`.
-        arguments: Of its constructor, besides the name.
-        outcome: How the trigger shall end.
-        error: Words of the error with which the task shall be resumed; empty: with success.
+        name: Its trigger id, and `context["job"]` for the task.
+        key: `return_key` of its trigger.
+        value: Where in AWS's answer to the start (JMESPath) the value of that key stands; a constant in quotes.
+        fails: What the message of its error says; "" where it succeeds.
+        waits: So many waits, one after the other.
     """
 
     name: str
     service: str
-    task: str
-    arguments: dict[str, Any]
-    outcome: str = "fired"
-    error: str = ""
+    task: Deferrable
+    key: str
+    value: str
+    fails: str = ""
+    waits: int = 1
 
-    def complaint(self, outcome: str, payload: dict[str, Any]) -> str:
-        """What is wrong with what this job's task was resumed with; empty if nothing is."""
-        if outcome != self.outcome:
-            return f"outcome {outcome}, not {self.outcome}, with {payload!r}"
-        if not self.error:
-            wanted = {"status": "success", "value": self.name}
-            return "" if payload == wanted else f"payload {payload!r}, not {wanted!r}"
-        if payload.get("status") == "error" and self.error in payload["message"]:
-            return ""
-        return f"payload {payload!r}, not an error that says {self.error!r}"
+    def expected(self, answer: Any) -> dict[str, Expected]:
+        """What its events must hold, by event id; `answer` is what AWS answered when it was started."""
+        status = "error" if self.fails else "success"
+        expected = Expected(status, self.key, jmespath.search(self.value, answer), self.fails)
+        # The trigger id of the second wait follows from the first one's, so a repeated continuation defers once.
+        trigger_ids = [self.name, *(f"{self.name}+{leg}" for leg in range(2, self.waits + 1))]
+        return {f"{trigger_id}:1": expected for trigger_id in trigger_ids}
 
 
 def plan(count: int) -> list[Job]:
-    """`count` jobs in the order in which they are started.
-
-    A tenth of each service's fail, at least one. They are started last: some of them fail because the world changes
-    under them, and none shall be finished before it does.
-    """
-    services = [_MIX[number % len(_MIX)] for number in range(count)]
-    sound: list[Job] = []
-    failing: list[Job] = []
-    for position, service in enumerate(services):
-        number, total = services[:position].count(service), services.count(service)
-        name, arguments = f"{service}-{number:03}", _arguments(service, number)
-        if number < total - max(1, total // 10):
-            sound.append(Job(name, service, _TASKS[service], arguments))
-        else:
-            different, outcome, error = _FAILURES[service]
-            failing.append(Job(name, service, _TASKS[service], arguments | different, outcome, error))
-    return sound + failing
+    """`count` jobs of all services, well mixed; the same ones every time."""
+    counts = {service: max(1, count * percent // 100) for service, percent in _SHARE_PERCENT.items()}
+    counts["ecs"] += count - sum(counts.values())
+    jobs = [job for service, many in counts.items() for job in _of_service(service, many)]
+    random.Random(count).shuffle(jobs)
+    return jobs
 
 
-def _arguments(service: str, number: int) -> dict[str, Any]:
-    arguments: dict[str, dict[str, Any]] = {
-        "ecs": {"timeout_s": 600},
-        "glue": {"job_name": "demo"},
-        "athena": {"workgroup": "primary"},
-        "stepfunctions": {"machine_arn": MACHINE_ARN, "takes_s": 4 + number % 8, "fails": False},
-        "s3": {"key": f"part={number // _TASKS_PER_PARTITION:02}/_SUCCESS", "max_attempts": 300},
-        "redshift": {"cluster": f"demo-{number // _TASKS_PER_CLUSTER}"},
-    }
-    return arguments[service]
+def objects(jobs: list[Job]) -> list[str]:
+    """The keys of the objects that will come, in this order."""
+    keys = {job.task.key for job in jobs if isinstance(job.task, WaitForObject)}
+    return sorted(keys - {object_key(MISSING_OBJECT)})
+
+
+def clusters(jobs: list[Job]) -> list[str]:
+    """The Redshift clusters that must be there."""
+    return [job.task.cluster for job in jobs if isinstance(job.task, RestartCluster)]
+
+
+def object_key(number: int) -> str:
+    """The key of an object that tasks wait for."""
+    return f"exports/{number:03}.csv"
+
+
+def _of_service(service: str, count: int) -> Iterator[Job]:
+    make = _MAKERS[service]
+    for number in range(count):
+        yield make(f"{service}-{number:03}", number)
+
+
+def _ecs(name: str, _number: int) -> Job:
+    return Job(name, "ecs", RunEcsTask(CLUSTER, TASK_DEFINITION), "task_arn", "tasks[0].taskArn")
+
+
+def _glue(name: str, _number: int) -> Job:
+    return Job(name, "glue", RunGlueJob(GLUE_JOB), "run_id", "JobRunId")
+
+
+def _stepfunctions(name: str, number: int) -> Job:
+    """Works for 3 to 14 s, really; every sixth ends in the state machine's Fail state."""
+    broken = number % 6 == 5
+    work = {"seconds": 3 + number % 12, "broken": broken}
+    fails = "FAILED" if broken else ""
+    return Job(name, "stepfunctions", RunStateMachine(STATE_MACHINE, work), "execution_arn", "executionArn", fails)
+
+
+def _athena(name: str, number: int) -> Job:
+    """Every fifth runs in a workgroup whose queries somebody cancels."""
+    doomed = number % 5 == 1
+    task = RunQuery(f"SELECT {number}", CANCELLED_WORKGROUP if doomed else WORKGROUP)
+    return Job(name, "athena", task, "query_id", "QueryExecutionId", "CANCELLED" if doomed else "")
+
+
+def _s3(name: str, number: int) -> Job:
+    missing = number // READERS == MISSING_OBJECT
+    key = object_key(number // READERS)
+    task = WaitForObject(BUCKET, key, attempts=6 if missing else 30)
+    return Job(name, "s3", task, "key", f"'{key}'", "used up" if missing else "")
+
+
+def _redshift(name: str, number: int) -> Job:
+    cluster = f"dwh-{number}"
+    return Job(name, "redshift", RestartCluster(cluster), "cluster", f"'{cluster}'", waits=2)
+
+
+_MAKERS: dict[str, Callable[[str, int], Job]] = {
+    "ecs": _ecs, "glue": _glue, "stepfunctions": _stepfunctions, "s3": _s3, "athena": _athena, "redshift": _redshift,
+}  # fmt: skip

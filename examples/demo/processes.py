@@ -8,8 +8,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from triggerd.clock import monotonic_s
 
@@ -37,26 +35,26 @@ class Child:
         self._log_path = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Start it."""
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *self._arguments],
                 cwd=REPOSITORY, env={**_environment(), **self._env}, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End it, whatever its state; nothing is raised from here."""
-        if self.process.poll() is None:
-            self.process.terminate()
+    def close(self) -> None:
+        """End it, whatever its state; nothing is raised from here, and it may never have been started."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.terminate()
             try:
-                self.process.wait(STOP_WITHIN_S)
+                self._process.wait(STOP_WITHIN_S)
             except subprocess.TimeoutExpired:
-                self.process.kill()
-        self.process.wait()
+                self._process.kill()
+        self._process.wait()
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -93,8 +91,8 @@ class Child:
             time.sleep(0.05)
 
     def blame(self, what: str) -> DemoError:
-        """A DemoError with the last lines of this process's log."""
-        return DemoError(f"the {self.name} {what}; its log ends:\n{self.log_end()}")
+        """A DemoError that names this process."""
+        return DemoError(f"the {self.name} {what}")
 
     def log_end(self) -> str:
         """The last lines that it wrote."""

@@ -22,8 +22,10 @@ _NOTES = (
     f"  1 + ceil(waited seconds / {POLL_EVERY_S:g}), which is how often a boto3 waiter would have asked by then.",
     "fired -> resumed: from the event's fired_ms to the call of the task's method, in another process.",
     "AWS state -> resumed: from the instant at which the object was put, or the execution ended, to that call.",
-    f"  A wait asks every {POLL_EVERY_S:g} s, so half of that is what it costs to poll. Left out: waits that began later.",
+    f"  A wait asks AWS every {POLL_EVERY_S:g} s, so half of that is the cost of polling. Left out: later waits.",
 )
+
+_SHOWN = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,10 @@ class Report:
         lines = [*_table([*_HEADER, *(row.cells() for row in self.rows)]), ""]
         lines += [*_NOTES, "", f"Set up in {self.set_up_s:.1f} s, ran for {self.ran_s:.1f} s.", ""]
         if self.problems:
-            return "\n".join([*lines, f"FAILED, {len(self.problems)} problems:", *(f"  {p}" for p in self.problems)])
+            shown = [f"  {problem}" for problem in self.problems[:_SHOWN]]
+            return "\n".join([*lines, f"FAILED, problems: {len(self.problems)}", *shown])
         total = self.rows[-1]
-        verdict = f"OK: all {total.started} tasks were resumed exactly once, each with the right payload."
+        verdict = f"OK: all {total.started} tasks were resumed, each event exactly once, with the right payload."
         return "\n".join([*lines, verdict])
 
     def json(self) -> dict[str, Any]:

@@ -7,13 +7,14 @@ This is what a user of triggerd writes; nothing in this file knows that it is pa
 * `execute_complete` runs in a Resumer, maybe in another process on another machine, when the wait is over: however it
   ended, `event` says how.
 
-In between there is no process, no thread and no slot: a row in Redis, and one poll of the daemon now and then. The task
-is built anew for its second half from the arguments of its constructor; what else that half needs to know travels as
+In between there is no process, no thread and no slot: an entry in Redis, and a poll of the daemon now and then. For its
+second half the task is built anew from its constructor's arguments; what that half has to know besides travels as
 `return_value`.
 """
 
 import json
 import logging
+from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -23,9 +24,25 @@ from triggerd import AwsWaiterTrigger, Deferrable, Event
 log = logging.getLogger(__name__)
 
 POLL_EVERY_S = 2.0  # on a real account 30 s are kinder: AWS limits how often a state may be asked for
+TIMEOUT = timedelta(hours=1)  # a wait ends by itself long before; this is for the case that it cannot
 
 
-class RunEcsTask(Deferrable):
+class AwsTask(Deferrable):
+    """The second half of all tasks below; they differ in what they start."""
+
+    def execute_complete(self, context: Any, event: Event) -> None:
+        """Go on after the wait: here with a line in the log, elsewhere with the next task, a row, an alarm.
+
+        A job that failed on AWS is an answer, not an accident, so nothing is raised here: an exception would put the
+        event back, and it would be delivered again.
+        """
+        if event["status"] == "success":
+            log.info("%s is done", context["job"])
+        else:
+            log.error("%s: %s", context["job"], event["message"])
+
+
+class RunEcsTask(AwsTask):
     """Runs one task of an ECS task definition until it stops."""
 
     def __init__(self, cluster: str, task_definition: str) -> None:
@@ -45,13 +62,11 @@ class RunEcsTask(Deferrable):
                 return_value=task_arn,
             ),
             method_name="execute_complete",
+            timeout=TIMEOUT,
         )
 
-    def execute_complete(self, context: Any, event: Event) -> None:
-        finish(context, event)
 
-
-class RunGlueJob(Deferrable):
+class RunGlueJob(AwsTask):
     """Runs a Glue job to its end."""
 
     def __init__(self, job_name: str) -> None:
@@ -69,13 +84,11 @@ class RunGlueJob(Deferrable):
                 return_value=run_id,
             ),
             method_name="execute_complete",
+            timeout=TIMEOUT,
         )
 
-    def execute_complete(self, context: Any, event: Event) -> None:
-        finish(context, event)
 
-
-class RunStateMachine(Deferrable):
+class RunStateMachine(AwsTask):
     """Executes a Step Functions state machine; it may well end in its Fail state."""
 
     def __init__(self, state_machine_arn: str, work: dict[str, Any]) -> None:
@@ -98,13 +111,11 @@ class RunStateMachine(Deferrable):
                 return_value=started["executionArn"],
             ),
             method_name="execute_complete",
+            timeout=TIMEOUT,
         )
 
-    def execute_complete(self, context: Any, event: Event) -> None:
-        finish(context, event)
 
-
-class RunQuery(Deferrable):
+class RunQuery(AwsTask):
     """Runs an Athena query; somebody may cancel it."""
 
     def __init__(self, sql: str, workgroup: str) -> None:
@@ -123,13 +134,11 @@ class RunQuery(Deferrable):
                 return_value=started["QueryExecutionId"],
             ),
             method_name="execute_complete",
+            timeout=TIMEOUT,
         )
 
-    def execute_complete(self, context: Any, event: Event) -> None:
-        finish(context, event)
 
-
-class WaitForObject(Deferrable):
+class WaitForObject(AwsTask):
     """Starts nothing: waits until somebody else has put an object into S3, or gives up."""
 
     def __init__(self, bucket: str, key: str, attempts: int) -> None:
@@ -149,13 +158,11 @@ class WaitForObject(Deferrable):
                 return_value=self.key,
             ),
             method_name="execute_complete",
+            timeout=TIMEOUT,
         )
 
-    def execute_complete(self, context: Any, event: Event) -> None:
-        finish(context, event)
 
-
-class RestartCluster(Deferrable):
+class RestartCluster(AwsTask):
     """Pauses a Redshift cluster and resumes it: two waits, one after the other."""
 
     def __init__(self, cluster: str) -> None:
@@ -163,16 +170,15 @@ class RestartCluster(Deferrable):
 
     def execute(self, context: Any) -> None:
         boto3.client("redshift").pause_cluster(ClusterIdentifier=self.cluster)
-        self.defer(trigger=self.wait_for("cluster_paused"), method_name="resume_cluster")
+        self.defer(trigger=self.wait_for("cluster_paused"), method_name="resume_cluster", timeout=TIMEOUT)
 
     def resume_cluster(self, context: Any, event: Event) -> None:
-        if event["status"] == "error":
-            return finish(context, event)
+        """Between the waits: a continuation may defer again."""
+        if event["status"] != "success":
+            self.execute_complete(context, event)
+            return
         boto3.client("redshift").resume_cluster(ClusterIdentifier=self.cluster)
-        self.defer(trigger=self.wait_for("cluster_resumed"), method_name="execute_complete")
-
-    def execute_complete(self, context: Any, event: Event) -> None:
-        finish(context, event)
+        self.defer(trigger=self.wait_for("cluster_resumed"), method_name="execute_complete", timeout=TIMEOUT)
 
     def wait_for(self, waiter: str) -> AwsWaiterTrigger:
         """A trigger that waits for this cluster."""
@@ -184,18 +190,6 @@ class RestartCluster(Deferrable):
             return_key="cluster",
             return_value=self.cluster,
         )
-
-
-def finish(context: Any, event: Event) -> None:
-    """What is done at the end of each task: here a line in the log, elsewhere the next task, a row, an alarm.
-
-    A job that failed on AWS is an answer, not an accident, so nothing is raised: an exception would put the event back,
-    and it would be delivered again.
-    """
-    if event["status"] == "success":
-        log.info("%s is done", context["job"])
-    else:
-        log.error("%s: %s", context["job"], event["message"])
 
 
 TASKS = (RunEcsTask, RunGlueJob, RunStateMachine, RunQuery, WaitForObject, RestartCluster)

@@ -8,11 +8,11 @@ from typing import Any, Self
 import boto3
 
 from examples.demo import jobs
-from examples.demo.processes import fetch
+from examples.demo.processes import DemoError, fetch
 from examples.demo.records import Started
 from triggerd.clock import monotonic_s, wall_ms
 
-FIRST_OBJECT_S, LAST_OBJECT_S = 5.0, 17.0
+FIRST_OBJECT_S, LAST_OBJECT_S = 7.0, 17.0
 _CANCEL_EVERY_S = 1.0
 
 # moto moves these by one step at each look, at the earliest so many seconds after the last step.
@@ -95,9 +95,9 @@ class World:
         self._thread.join()
 
     def check(self) -> None:
-        """Raise what the world's thread died of, if it did."""
+        """Raise DemoError where the world's thread has died."""
         if self._failure is not None:
-            raise self._failure
+            raise DemoError(f"the world came to an end: {self._failure!r}") from self._failure
 
     def reached_ms(self, started: list[Started]) -> dict[str, int]:
         """When AWS itself had got there (epoch ms), by event id: for objects, and for state machines that executed."""
