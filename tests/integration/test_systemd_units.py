@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from triggerd.data import data_path
+from triggerd.settings import Settings
 
 WORST_ALLOWED = 1.5
 
@@ -47,3 +48,9 @@ def test_the_instance_unit_has_the_settings_of_the_plain_one() -> None:
     instance, plain = settings("triggerd@.service"), settings("triggerd.service")
     differing = {line.partition("=")[0] for line in set(instance) ^ set(plain)}
     assert differing <= {"ExecStart", "EnvironmentFile"}
+
+
+@pytest.mark.parametrize("name", ["triggerd.service", "triggerd@.service"])
+def test_systemd_waits_longer_than_a_drain_takes(name: str) -> None:
+    [stop_s] = re.findall(r"^TimeoutStopSec=(\d+)s$", data_path(f"systemd/{name}").read_text(), re.MULTILINE)
+    assert float(stop_s) > Settings().drain_timeout_s
