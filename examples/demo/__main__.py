@@ -24,7 +24,8 @@ from triggerd.clock import monotonic_s
 def main() -> int:
     """Run the demo; the exit status."""
     options = _options()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     folder = Path(tempfile.mkdtemp(prefix="triggerd-demo-"))
     try:
         report = _run(options, folder)
@@ -89,6 +90,9 @@ def _jobs(text: str) -> int:
 
 
 def _interrupt(*_: object) -> NoReturn:
+    """The first one ends the demo; the next ones must not disturb it while it cleans up."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

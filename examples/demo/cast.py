@@ -50,11 +50,10 @@ class Cast:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A second Ctrl-C must not leave anybody behind.
-        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        # An impatient Ctrl-C must leave nobody behind; nothing that follows takes long.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         self._stack.close()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
     @property
     def world(self) -> World:
