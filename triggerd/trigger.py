@@ -4,7 +4,7 @@ This module imports nothing heavy: a worker that only serializes triggers never 
 What a running trigger may use reaches it through `BaseTrigger.context`, whose shape is given here as protocols.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -33,6 +33,25 @@ class WaitResponse(dict[str, Any]):
     waited_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a wait goes, after each poll.
+
+    Attributes:
+        polls: How many answers of AWS it had.
+        last_status: The last status seen, None before the first.
+        waited_s: Seconds since it began.
+        next_poll_s: Seconds until it is asked again.
+        trouble: Why this poll brought no answer (a throttle, a network error); None where it did.
+    """
+
+    polls: int
+    last_status: str | None
+    waited_s: float
+    next_poll_s: float
+    trouble: str | None = None
+
+
 class AwsContext(Protocol):
     """What a trigger can ask of AWS. Settings and credentials come from the daemon's named connections."""
 
@@ -53,6 +72,7 @@ class AwsContext(Protocol):
         connection: str = "default",
         region: str | None = None,
         status_queries: Sequence[str] = (),
+        on_poll: Callable[[Progress], None] | None = None,
     ) -> WaitResponse:
         """Wait as botocore's waiter would and return the last answer.
 
@@ -60,8 +80,10 @@ class AwsContext(Protocol):
             delay: Seconds between polls; the definition's own where None.
             max_attempts: With `delay` the budget of time; the definition's own where None.
             status_queries: JMESPath expressions; the first that finds a value in an answer gives `last_status`.
+            on_poll: Called after each poll, on the event loop; what it raises is logged and ignored.
 
         Raises:
+            ConfigError: There is no such connection.
             WaiterDefinitionError: There is no such waiter, or the arguments do not fit its operation.
             WaiterFailedError: A failure state. WaiterExhaustedError: the budget is used up.
             AwsCallError: An error of AWS that no acceptor expects.

@@ -52,6 +52,7 @@ async def test_success_gives_the_value_back_and_how_the_wait_went(fake: FakeAws,
         (_crawler("RUNNING"), {"max_attempts": 2}, "waiter_exhausted", None, "still RUNNING"),
         (Fault("EntityNotFoundException", "gone"), {}, "aws_error", "EntityNotFoundException", "Exception: gone"),
         (_crawler("READY"), {"waiter_name": "crawler_redy"}, "waiter_definition", None, "did you mean 'crawler_ready'"),
+        (_crawler("READY"), {"connection": "defalt"}, "config", None, "did you mean 'default'"),
     ],
 )
 async def test_each_way_to_fail_is_an_error_event(
@@ -65,6 +66,9 @@ async def test_each_way_to_fail_is_an_error_event(
     assert said in event.payload["message"]
     assert event.details["error_type"] == error_type
     assert event.details["error_code"] == error_code
+    answered = error_type not in ("waiter_definition", "config")
+    assert (event.details["polls"] > 0) is (event.details["waited_s"] > 0) is answered
+    assert (event.details["last_status"] is not None) is (answered and error_code is None)
 
 
 async def test_only_an_explicit_cancel_stops_the_remote_work_throttled_or_not(fake: FakeAws, aws: Aws) -> None:

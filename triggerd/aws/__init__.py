@@ -2,6 +2,6 @@
 
 from triggerd.aws.aws import Aws
 from triggerd.aws.poller import PollMetrics
-from triggerd.aws.waits import Progress
+from triggerd.trigger import Progress
 
 __all__ = ["Aws", "PollMetrics", "Progress"]

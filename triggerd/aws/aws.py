@@ -11,10 +11,10 @@ from triggerd.aws.connections import Connections
 from triggerd.aws.poller import Poller, PollMetrics
 from triggerd.aws.transport import Transport
 from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, check_arguments, new_loader
-from triggerd.aws.waits import Progress, Wait
+from triggerd.aws.waits import Wait
 from triggerd.errors import WaiterDefinitionError
 from triggerd.settings import AwsSettings
-from triggerd.trigger import WaitResponse
+from triggerd.trigger import Progress, WaitResponse
 
 
 class Aws:

@@ -4,7 +4,6 @@ import asyncio
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from botocore import xform_name
@@ -12,29 +11,10 @@ from botocore import xform_name
 from triggerd.aws.acceptors import first_status
 from triggerd.aws.connections import SharedClient
 from triggerd.aws.waiters import WaiterDefinition
-from triggerd.trigger import WaitResponse
+from triggerd.trigger import Progress, WaitResponse
 
 # A poll that was due at the end of the budget is the last one, whatever the rounding of floats says.
 _EPSILON_S = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How a wait goes, after each poll.
-
-    Attributes:
-        polls: How many answers of AWS it had.
-        last_status: The last status seen, None before the first.
-        waited_s: Seconds since it began.
-        next_poll_s: Seconds until it is asked again.
-        trouble: Why this poll brought no answer (a throttle, a network error); None where it did.
-    """
-
-    polls: int
-    last_status: str | None
-    waited_s: float
-    next_poll_s: float
-    trouble: str | None = None
 
 
 class Request:

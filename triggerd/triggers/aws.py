@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from triggerd.errors import WaiterDefinitionError, WaitError
-from triggerd.trigger import BaseTrigger, TriggerEvent
+from triggerd.errors import ConfigError, WaiterDefinitionError, WaitError
+from triggerd.trigger import BaseTrigger, Progress, TriggerEvent
 
 _FAILURE_MESSAGE = "AWS wait failed"
 _STATUS_MESSAGE = "AWS wait goes on"
@@ -88,10 +88,8 @@ class AwsWaiterTrigger(BaseTrigger):
         return "triggerd.triggers.aws.AwsWaiterTrigger", kwargs
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        # `on_poll` is an extra of the daemon's and the local AWS side; hand-written triggers have no use for it.
-        wait: Any = self.context.aws.wait
         try:
-            response = await wait(
+            response = await self.context.aws.wait(
                 self.service,
                 self.waiter_name,
                 self.waiter_args,
@@ -102,14 +100,8 @@ class AwsWaiterTrigger(BaseTrigger):
                 status_queries=self.status_queries,
                 on_poll=self._log,
             )
-        except WaitError as error:
-            details = {
-                "last_status": error.last_status, "polls": error.polls, "waited_s": error.waited_s,
-                "error_type": error.code, "error_code": error.aws_code,
-            }  # fmt: skip
-            event = self._failed(error, details)
-        except WaiterDefinitionError as error:
-            event = self._failed(error, {"error_type": error.code, "error_code": None})
+        except (WaitError, WaiterDefinitionError, ConfigError) as error:
+            event = self._failed(error)
         else:
             event = TriggerEvent(
                 {"status": "success", self.return_key: self.return_value},
@@ -125,11 +117,15 @@ class AwsWaiterTrigger(BaseTrigger):
         async with self.context.aws.client(self.service, connection=self.connection, region=self.region) as client:
             await getattr(client, operation)(**parameters)
 
-    def _failed(self, error: Exception, details: dict[str, Any]) -> TriggerEvent:
+    def _failed(self, error: WaitError | WaiterDefinitionError | ConfigError) -> TriggerEvent:
         message = f"{self.failure_message}: {error}"
+        details: dict[str, Any] = {"last_status": None, "polls": 0, "waited_s": 0.0, "error_type": error.code}
+        if isinstance(error, WaitError):
+            details |= {"last_status": error.last_status, "polls": error.polls, "waited_s": error.waited_s}
+        details["error_code"] = error.aws_code if isinstance(error, WaitError) else None
         return TriggerEvent({"status": "error", "message": message, self.return_key: self.return_value}, details)
 
-    def _log(self, progress: Any) -> None:
+    def _log(self, progress: Progress) -> None:
         self.context.log.debug(
             self.status_message, status=progress.last_status, polls=progress.polls, trouble=progress.trouble
         )
