@@ -92,7 +92,7 @@ async def test_the_budget_ends_at_an_answered_poll(fake: FakeAws) -> None:
     async with open_aws(fake.settings()) as aws:
         with pytest.raises(WaiterExhaustedError, match="still RUNNING") as error:
             await _job(aws, delay=0.05, max_attempts=4)
-    assert 4 <= error.value.polls <= 5
+    assert 2 <= error.value.polls <= 5  # a slow answer is time of the budget, too
     assert error.value.waited_s >= 0.15
 
 

@@ -70,14 +70,11 @@ class Aws:
         definition = self._definitions.get((service, waiter_name)) or await self._load(service, waiter_name)
         params = dict(waiter_args)
         check_arguments(self._models, definition, params)
+        queries = _compile_queries(definition, status_queries)
+        delay_s = definition.delay if delay is None else _checked_delay(definition, delay)
+        attempts = definition.max_attempts if max_attempts is None else _checked_attempts(definition, max_attempts)
         shared = await self._connections.shared(service, connection, region)
-        wait = Wait(
-            definition,
-            definition.delay if delay is None else float(delay),
-            definition.max_attempts if max_attempts is None else max_attempts,
-            _compile_queries(definition, status_queries),
-            on_poll,
-        )
+        wait = Wait(definition, delay_s, attempts, queries, on_poll)
         return await self._poller.wait(wait, shared, params)
 
     async def _load(self, service: str, waiter_name: str) -> WaiterDefinition:
@@ -93,6 +90,18 @@ class Aws:
     def waits(self) -> int:
         """How many waits are in progress."""
         return self._poller.waits
+
+
+def _checked_delay(definition: WaiterDefinition, delay: object) -> float:
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 < delay < float("inf"):
+        raise WaiterDefinitionError(f"waiter {definition.label}: delay = {delay!r}: must be seconds above 0")
+    return float(delay)
+
+
+def _checked_attempts(definition: WaiterDefinition, attempts: object) -> int:
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+        raise WaiterDefinitionError(f"waiter {definition.label}: max_attempts = {attempts!r}: must be 1 or more")
+    return attempts
 
 
 def _compile_queries(definition: WaiterDefinition, queries: Sequence[str]) -> tuple[Any, ...]:

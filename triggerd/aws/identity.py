@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from aiobotocore.credentials import AioDeferredRefreshableCredentials
 
+from triggerd.errors import ConfigError
 from triggerd.settings import ConnectionSettings
 
 _DEFAULT_SESSION_NAME = "triggerd"
@@ -64,7 +65,7 @@ class AssumedRole:
 
     async def _refresh(self) -> dict[str, Any]:
         if self._token_file:
-            token = await asyncio.to_thread(Path(self._token_file).read_text)
+            token = await asyncio.to_thread(_read, self._token_file)
             answer = await self._sts.client.assume_role_with_web_identity(
                 **self._request, WebIdentityToken=token.strip()
             )
@@ -77,3 +78,11 @@ class AssumedRole:
             "token": credentials["SessionToken"],
             "expiry_time": credentials["Expiration"].isoformat(),
         }
+
+
+def _read(token_file: str) -> str:
+    try:
+        return Path(token_file).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        # Not an OSError: that would look like the network's, which is waited through.
+        raise ConfigError("web_identity_token_file", token_file, str(error)) from error

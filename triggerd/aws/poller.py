@@ -5,18 +5,18 @@ answers to every wait that needs it -> back into the heap, or gone with its last
 """
 
 import asyncio
-import heapq
+import copy
 import logging
 import random
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
-from itertools import count
 from typing import Any, Protocol
 
 from triggerd.aws import merging, verdicts
 from triggerd.aws.budget import Budget
 from triggerd.aws.connections import SharedClient
+from triggerd.aws.due import DueHeap
 from triggerd.aws.merging import Call
 from triggerd.aws.transport import Outcome, Transport
 from triggerd.aws.verdicts import Decision, Verdict
@@ -32,6 +32,8 @@ _JITTER = 0.1
 _SPACING_S = 1.0
 _RETRY_BASE_S, _RETRY_CAP_S = 0.5, 30.0
 _OVERDUE_INTERVALS = 3
+# Due requests taken in one go: after a pause of the whole process everything is due, and the loop must not stall.
+_PLAN_AT_ONCE = 1000
 _DELIVER_AT_ONCE = 500
 _WARN_EVERY = 10
 
@@ -60,8 +62,7 @@ class Poller:
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._budget = Budget(self._rng)
         self._requests: dict[RequestKey, Request] = {}
-        self._heap: list[tuple[float, int, Request]] = []
-        self._order = count()
+        self._due = DueHeap()
         self._queues: dict[Hashable, deque[Call]] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -70,6 +71,7 @@ class Poller:
 
     async def open(self) -> None:
         self._scheduler = asyncio.create_task(self._schedule(), name="aws poller")
+        self._scheduler.add_done_callback(self._stopped)
 
     async def close(self) -> None:
         tasks = [*self._calls, *([self._scheduler] if self._scheduler else [])]
@@ -119,7 +121,8 @@ class Poller:
         wait.began_s = wait.due_s = now_s
         request = self._requests.get(key)
         if request is None:
-            request = self._requests[key] = Request(key, wait.definition.operation, params)
+            # A copy: it is sent for others, too, when the caller has long gone on with its own.
+            request = self._requests[key] = Request(key, wait.definition.operation, copy.deepcopy(params))
             wait.due_s = self._ramped(now_s)
         wait.request = request
         request.waits.add(wait)
@@ -151,11 +154,8 @@ class Poller:
         return max(wait.due_s, request.sent_s + min(_SPACING_S, (1 - _JITTER) * wait.delay_s))
 
     def _push(self, request: Request, at_s: float) -> None:
-        if at_s != request.next_s:
-            request.next_s = at_s
-            heapq.heappush(self._heap, (at_s, next(self._order), request))
-            if self._heap[0][2] is request:
-                self._wake.set()
+        if self._due.push(request, at_s):
+            self._wake.set()
 
     # --- the scheduler ------------------------------------------------------------------------------------------
 
@@ -163,23 +163,13 @@ class Poller:
         while True:
             self._wake.clear()
             now_s = self._clock()
-            for call in merging.plan(self._pop_due(now_s)):
+            for call in merging.plan(self._due.pop(now_s, _PLAN_AT_ONCE)):
                 self._queues.setdefault(call.group, deque()).append(call)
             sleep_s = self._send_allowed(now_s)
-            if self._heap:
-                sleep_s = min(sleep_s, self._heap[0][0] - self._clock())
+            sleep_s = min(sleep_s, self._due.next_s - self._clock())
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if sleep_s == float("inf") else max(0.0, sleep_s)):
                     await self._wake.wait()
-
-    def _pop_due(self, now_s: float) -> list[Request]:
-        due = []
-        while self._heap and self._heap[0][0] <= now_s:
-            at_s, _, request = heapq.heappop(self._heap)
-            if at_s == request.next_s and not request.queued:  # else stale: moved, or dropped
-                request.queued = True
-                due.append(request)
-        return due
 
     def _send_allowed(self, now_s: float) -> float:
         """Send what the budget allows, group after group in turn. Returns the seconds until it may allow more."""
@@ -212,6 +202,17 @@ class Poller:
         self._wake.set()
         if not task.cancelled() and task.exception() is not None:
             log.error("aws poll crashed", exc_info=task.exception())
+
+    def _stopped(self, scheduler: asyncio.Task[None]) -> None:
+        """A scheduler that crashed takes its waits along: nobody may wait for polls that never come."""
+        self._scheduler = None
+        error = None if scheduler.cancelled() else scheduler.exception()
+        if error is None:
+            return
+        log.error("aws poller crashed", exc_info=error)
+        for request in list(self._requests.values()):
+            for wait in list(request.waits):
+                self._conclude(wait, RuntimeError(f"the AWS side crashed: {error!r}"), {}, shared=False)
 
     # --- one call -----------------------------------------------------------------------------------------------
 
@@ -293,12 +294,11 @@ class Poller:
         now_s = self._clock()
         for wait in list(request.waits):
             verdict: Verdict = None
-            expected = wait.definition.acceptors.decide_lost(outcome.response)
-            if expected is not None:
+            if outcome.result == "refused":
+                verdict = verdicts.refused(wait, outcome.why, outcome.response, now_s)
+            elif (expected := wait.definition.acceptors.decide_lost(outcome.response)) is not None:
                 wait.polls += 1
                 verdict = verdicts.judge(wait, expected, outcome.response, now_s, used_up=False)
-            elif outcome.result == "refused":
-                verdict = verdicts.refused(wait, outcome.why, now_s)
             self._conclude(wait, verdict, outcome.response, shared=True)
         if request.waits and request.failures % _WARN_EVERY == 1:
             log.warning("aws %s: %r, %d times in a row: %s", outcome.result, request, request.failures, outcome.why)

@@ -3,14 +3,12 @@
 Today every call is the ordinary aiobotocore call; the cheap way to send the same request again belongs here.
 """
 
-import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import aiohttp
 from botocore.exceptions import (
-    BotoCoreError,
     ClientError,
     CredentialRetrievalError,
     HTTPClientError,
@@ -61,7 +59,7 @@ class Outcome:
     Attributes:
         result: ``ok`` and ``aws_error`` are answers; ``throttled`` and ``unavailable`` are lost and sent again;
             ``refused`` was never sent and never will be (no credentials, wrong parameters).
-        response: The answer, or AWS's error response; empty where there was none.
+        response: The answer, or AWS's error response (STS's where it refused a role); empty where there was none.
         why: One line for people, where it is not ``ok``.
         retry_after_s: What AWS asked for, 0 where it did not.
     """
@@ -81,17 +79,16 @@ class Transport:
         try:
             return Outcome("ok", await method(**call.params))
         except ClientError as error:
-            return classify(error, refreshable=call.shared.refreshable)
-        except NoCredentialsError:
-            return Outcome("refused", {}, _NO_CREDENTIALS)
+            outcome = classify(error, refreshable=call.shared.refreshable)
+            if outcome.result == "aws_error" and error.operation_name != call.operation:
+                # STS gave no credentials. That is no answer to this call: no acceptor may take it for one.
+                return replace(outcome, result="refused")
+            return outcome
         except _UNAVAILABLE as error:
             return Outcome("unavailable", {}, _one_line(error))
-        except asyncio.CancelledError:
-            raise
-        except BotoCoreError as error:
-            return Outcome("refused", {}, _one_line(error))
-        except Exception as error:  # noqa: BLE001 - a bug in a handler must not stop the poller
-            return Outcome("refused", {}, _one_line(error))
+        except Exception as error:  # noqa: BLE001 - botocore's other errors, and bugs, must not stop the poller
+            why = _NO_CREDENTIALS if isinstance(error, NoCredentialsError) else _one_line(error)
+            return Outcome("refused", {}, why)
 
 
 def classify(error: ClientError, *, refreshable: bool) -> Outcome:

@@ -3,6 +3,7 @@
 The line says what failed, its status and AWS's own reason, never the whole response: that may hold secrets.
 """
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,11 +36,13 @@ def decide(definition: WaiterDefinition, response: Mapping[str, Any]) -> Decisio
 
 def judge(wait: Wait, decided: Decision, response: Mapping[str, Any], now_s: float, *, used_up: bool) -> Verdict:
     """What an answer means for one wait, as botocore's waiter would have it."""
-    if isinstance(decided, WaiterDefinitionError) or (decided is not None and decided.state == "success"):
+    if isinstance(decided, WaiterDefinitionError):
+        return WaiterDefinitionError(str(decided))  # each its own: an exception collects tracebacks where it is raised
+    if decided is not None and decided.state == "success":
         return decided
     error = response.get("Error")
     code = error.get("Code") if isinstance(error, Mapping) else None
-    facts = {**_facts(wait, now_s), "aws_code": code, "response": dict(response)}
+    facts = {**_facts(wait, now_s), "aws_code": code, "response": copy.deepcopy(dict(response))}
     label = wait.definition.label
     if decided is None and code is not None:
         return AwsCallError(f"{label}: {wait.definition.operation}: {error_text(response['Error'])}", **facts)
@@ -51,9 +54,11 @@ def judge(wait: Wait, decided: Decision, response: Mapping[str, Any], now_s: flo
     return None
 
 
-def refused(wait: Wait, why: str, now_s: float) -> AwsCallError:
-    """The call could not be made at all."""
-    return AwsCallError(f"{wait.definition.label}: {why}", **_facts(wait, now_s))
+def refused(wait: Wait, why: str, response: Mapping[str, Any], now_s: float) -> AwsCallError:
+    """The call could not be made at all; `response` is STS's error where it gave no credentials, else empty."""
+    code = response.get("Error", {}).get("Code")
+    facts = {**_facts(wait, now_s), "aws_code": code, "response": copy.deepcopy(dict(response))}
+    return AwsCallError(f"{wait.definition.label}: {why}", **facts)
 
 
 def _facts(wait: Wait, now_s: float) -> dict[str, Any]:
