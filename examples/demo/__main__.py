@@ -36,7 +36,7 @@ def main() -> int:
         print("\nInterrupted.", file=sys.stderr)
         return 130
     else:
-        print(json.dumps(report.json(), indent=2) if options.json else report.text())
+        print(json.dumps(report.json(), indent=2) if options.json else f"\n{report.text()}")
         return 1 if report.problems else 0
     finally:
         if options.keep:

@@ -5,7 +5,7 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -14,7 +14,7 @@ import redis
 
 from examples.demo.jobs import REGION, Job
 from examples.demo.processes import Child, DemoError, fetch, free_port
-from examples.demo.world import World, aws_env
+from examples.demo.world import World, move_to
 from triggerd.clock import monotonic_s
 from triggerd.embedded import EmbeddedServer
 from triggerd.keys import QueueKeys
@@ -41,7 +41,6 @@ class Cast:
         self._stack = contextlib.ExitStack()
         self._children: dict[str, Child] = {}
         self._redis_url = self._http_url = ""
-        self._env: dict[str, str] = {}
         self._world: World | None = None
 
     def __enter__(self) -> Self:
@@ -69,7 +68,7 @@ class Cast:
         self._redis_url = server.url
         aws_port, http_port = free_port(), free_port()
         aws_url, self._http_url = f"http://127.0.0.1:{aws_port}", f"http://127.0.0.1:{http_port}"
-        self._env = aws_env(aws_url)
+        move_to(aws_url)
         config = self._folder / "triggerd.toml"
         config.write_text(_CONFIG.format(port=http_port, region=REGION, aws_url=aws_url))
 
@@ -94,10 +93,11 @@ class Cast:
             while monotonic_s() < end_s:
                 meanwhile()
                 self._check()
-                if self._children["worker"].status == 0 and not _left_in(client):
-                    return []
+                if self._children["worker"].status == 0 and not _in_redis(client, "triggers", "events"):
+                    return _in_redis(client, "dead letters")
                 time.sleep(0.05)
-            return [f"after {within_s:g} s: {text}" for text in _left_in(client) or ["the worker is not done"]]
+            left = _in_redis(client, "triggers", "events", "dead letters") or ["the worker is not done"]
+            return [f"after {within_s:g} s: {what}" for what in left]
 
     def aws_calls(self) -> Counter[str]:
         """The polls of the daemon so far, by service, as its /metrics tell."""
@@ -118,7 +118,7 @@ class Cast:
                 print(f"\n--- the last lines of the {name} ---\n{child.log_end()}", file=self._out)
 
     def _start(self, name: str, *arguments: str) -> Child:
-        child = self._children[name] = Child(name, arguments, self._env, self._folder)
+        child = self._children[name] = Child(name, arguments, self._folder)
         self._stack.callback(child.close)
         child.start()
         self._say(name, child.process.pid)
@@ -135,9 +135,12 @@ class Cast:
                 raise child.blame(f"ended with status {child.status} in the middle of the demo")
 
 
-def _left_in(client: "redis.Redis") -> Sequence[str]:
-    """What Redis still holds: an event is deleted when its task was resumed, a trigger when its event is there."""
+def _in_redis(client: "redis.Redis", *things: str) -> list[str]:
+    """What Redis still holds: a trigger is there until its event is, an event until its task was resumed."""
     keys = QueueKeys(QUEUE)
     streams = {"triggers": keys.triggers, "events": keys.events(REPLY_TO), "dead letters": keys.dead}
-    counts = {name: int(client.xlen(key)) for name, key in streams.items()}
-    return [f"{count} {name} are left in Redis" for name, count in counts.items() if count]
+    try:
+        counts = {thing: client.xlen(streams[thing]) for thing in things}
+    except redis.RedisError as error:
+        raise DemoError(f"valkey does not answer: {error}") from error
+    return [f"{count} {thing} are left in Redis" for thing, count in counts.items() if count]

@@ -1,12 +1,11 @@
 """Child processes that end with the demo, and what it takes to talk to them over loopback."""
 
-import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from triggerd.clock import monotonic_s
@@ -29,9 +28,9 @@ class Child:
     It has a session of its own, so that a Ctrl-C reaches the demo only, which then ends its children in order.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str], env: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], folder: Path) -> None:
         self.name = name
-        self._arguments, self._env = arguments, env
+        self._arguments = arguments
         self._log_path = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -40,8 +39,7 @@ class Child:
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *self._arguments],
-                cwd=REPOSITORY, env={**_environment(), **self._env}, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True,
+                cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     def close(self) -> None:
@@ -97,12 +95,6 @@ class Child:
     def log_end(self) -> str:
         """The last lines that it wrote."""
         return "\n".join(self._log_path.read_text(errors="replace").splitlines()[-_LOG_LINES:])
-
-
-def _environment() -> dict[str, str]:
-    """Ours, without what it says about an account of AWS, a triggerd or a systemd of whoever runs the demo."""
-    private = ("AWS_", "TRIGGERD_", "NOTIFY_SOCKET", "WATCHDOG_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(private)}
 
 
 def _is_true(ready: Callable[[], object]) -> bool:

@@ -1,6 +1,7 @@
 """AWS, played by moto, and what happens on it without our doing: objects appear, somebody cancels queries."""
 
 import json
+import os
 import threading
 from types import TracebackType
 from typing import Any, Self
@@ -33,13 +34,19 @@ _PIPELINE = {
 }
 
 
-def aws_env(endpoint_url: str) -> dict[str, str]:
-    """The environment in which boto3 means the moto at this URL, and no account of whoever runs the demo."""
-    return {
-        "AWS_ENDPOINT_URL": endpoint_url, "AWS_DEFAULT_REGION": jobs.REGION, "AWS_ACCESS_KEY_ID": "demo",
-        "AWS_SECRET_ACCESS_KEY": "demo", "AWS_SESSION_TOKEN": "", "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost",
+def move_to(endpoint_url: str) -> None:
+    """Let boto3 mean the moto at this URL, here and in every child process.
+
+    Whatever this process was told of an account, a triggerd, a systemd or a proxy is none of the demo's business.
+    """
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "TRIGGERD_", "WATCHDOG_")) or name == "NOTIFY_SOCKET":
+            del os.environ[name]
+    os.environ |= {
+        "AWS_ENDPOINT_URL": endpoint_url, "AWS_DEFAULT_REGION": jobs.REGION,
+        "AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo", "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
     }  # fmt: skip
 
 
@@ -49,7 +56,7 @@ class World:
     def __init__(self, endpoint_url: str, planned: list[jobs.Job]) -> None:
         self._put_ms: dict[str, int] = {}
         self._url, self._planned = endpoint_url, planned
-        self._session = boto3.Session("demo", "demo", region_name=jobs.REGION)
+        self._session = boto3.Session()
         self._over = threading.Event()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._live, name="world")
@@ -140,7 +147,7 @@ class World:
                 cancelled.update(queries)
 
     def _client(self, service: str) -> Any:
-        return self._session.client(service, endpoint_url=self._url)
+        return self._session.client(service)
 
     def _moto(self, path: str, body: object) -> None:
         fetch(f"{self._url}/moto-api/{path}", json.dumps(body).encode())

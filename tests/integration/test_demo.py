@@ -15,6 +15,11 @@ import pytest
 from tests.support.servers import REPOSITORY
 
 _JOBS = 40
+# What somebody may have set for work of their own: the demo must not care.
+_ELSEWHERE = {
+    "AWS_PROFILE": "nobody", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "TRIGGERD_QUEUES": "other",
+    "TRIGGERD_REDIS__URL": "redis://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": "",
+}  # fmt: skip
 _PID = re.compile(r"^  (\w+) is process (\d+)$")
 
 
@@ -23,7 +28,7 @@ def _demo(folder: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
     """A demo that puts its temporary files under `folder`; it is told to end where the test fails."""
     process = subprocess.Popen(
         [sys.executable, "-m", "examples.demo", "--jobs", str(_JOBS), *options],
-        cwd=REPOSITORY, env={**os.environ, "TMPDIR": str(folder)}, text=True,
+        cwd=REPOSITORY, env={**os.environ, **_ELSEWHERE, "TMPDIR": str(folder)}, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     with process:
