@@ -1,0 +1,278 @@
+"""Promises of the poller on a clock that the test moves and a client that it scripts: no socket, no sleep."""
+
+import asyncio
+import dataclasses
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError
+from botocore.loaders import Loader
+
+from triggerd.aws import Progress
+from triggerd.aws.acceptors import Acceptor, Acceptors
+from triggerd.aws.connections import SharedClient
+from triggerd.aws.identity import Identity
+from triggerd.aws.poller import Poller
+from triggerd.aws.transport import Transport
+from triggerd.aws.waiters import ServiceModels, Waiters
+from triggerd.aws.waits import Wait
+from triggerd.errors import AwsCallError, WaiterDefinitionError, WaiterExhaustedError, WaiterFailedError
+from triggerd.settings import AwsSettings, ConnectionSettings
+from triggerd.trigger import WaitResponse
+
+MODELS = ServiceModels(Loader())
+JOB = Waiters((), MODELS).get("glue", "job_complete")
+
+
+def run(state: str, **more: Any) -> dict[str, Any]:
+    return {"JobRun": {"JobRunState": state, **more}}
+
+
+def fault(code: str, status: int = 400, operation: str = "GetJobRun", retry_after: str = "") -> ClientError:
+    metadata = {"HTTPStatusCode": status, "HTTPHeaders": {"retry-after": retry_after}}
+    return ClientError({"Error": {"Code": code, "Message": "as scripted"}, "ResponseMetadata": metadata}, operation)
+
+
+class Client:
+    """As much of a Glue client as the poller uses. Plays `script`, the last answer for ever."""
+
+    def __init__(self, *script: Any) -> None:
+        self.script = list(script)
+        self.calls = 0
+
+    async def get_job_run(self, **parameters: Any) -> Any:
+        self.calls += 1
+        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class World:
+    """An open poller, its clock and what it counted."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.now_s = 1000.0
+        self.results: Counter[str] = Counter()
+        self.poller = Poller(
+            AwsSettings(**settings), Transport(), self, clock=lambda: self.now_s, rng=random.Random(1)
+        )  # fmt: skip
+
+    def poll(self, service: str, operation: str, result: str, waits: int, seconds: float) -> None:
+        self.results[result] += 1
+
+    def start(self, client: SharedClient, run_id: str = "r", **more: Any) -> asyncio.Task[WaitResponse]:
+        wait = Wait(JOB, more.pop("delay", 10.0), more.pop("max_attempts", 4), (), more.pop("on_poll", None))
+        return asyncio.create_task(self.poller.wait(wait, client, {"JobName": "j", "RunId": run_id}))
+
+    async def settle(self, seconds: float = 0.0) -> None:
+        """Let the clock stand `seconds` later, and everything that is due happen."""
+        self.now_s += seconds
+        self.poller._wake.set()
+        for _ in range(12):
+            await asyncio.sleep(0)
+
+    async def until(self, task: asyncio.Task[WaitResponse], step_s: float = 1.0) -> float:
+        """Move the clock until the task has ended; how many seconds that took."""
+        began_s = self.now_s
+        await self.settle()
+        while not task.done():
+            await self.settle(step_s)
+            assert self.now_s - began_s < 10_000, "the wait does not end"
+        return self.now_s - began_s
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    found = World()
+    await found.poller.open()
+    yield found
+    await found.poller.close()
+
+
+def shared(client: Client, **settings: Any) -> SharedClient:
+    return SharedClient("glue", client, Identity.of(ConnectionSettings(**settings)), "us-east-1", refreshable=False)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [fault("ThrottlingException"), fault("InternalFailure", 500), ConnectTimeoutError(endpoint_url="https://x")],
+    ids=["throttle", "5xx", "network"],
+)
+async def test_an_hour_of_trouble_moves_the_end_of_the_budget_by_an_hour(world: World, trouble: Exception) -> None:
+    client = Client(run("RUNNING"))
+    task = world.start(shared(client))  # a budget of 30 s
+    await world.settle()
+    assert client.calls == 1
+    client.script = [trouble]
+    for _ in range(360):
+        await world.settle(10)
+    assert not task.done()
+    client.script = [run("RUNNING")]
+    left_s = await world.until(task)
+    with pytest.raises(WaiterExhaustedError) as error:
+        await task
+    assert 20 <= left_s <= 62 + 32  # what the trouble left of the budget, after the last pause
+    assert error.value.polls <= 5  # 30 s hold four polls, five where the jitter brought them early
+    assert error.value.waited_s >= 3600
+
+
+async def test_retry_after_is_honoured_by_the_whole_group(world: World) -> None:
+    client = Client(fault("ThrottlingException", retry_after="40"), run("SUCCEEDED"))
+    tasks = [world.start(shared(client), run_id=str(number)) for number in range(5)]
+    await world.settle()
+    asked = client.calls
+    await world.settle(39)
+    assert client.calls == asked
+    for task in tasks:
+        await world.until(task)
+    assert world.results["throttled"] >= 1
+
+
+async def test_a_throttled_group_does_not_hold_back_another_identity(world: World) -> None:
+    throttled, fine = Client(fault("ThrottlingException")), Client(run("SUCCEEDED"))
+    held_back = world.start(shared(throttled))
+    await world.settle()
+    assert await world.until(world.start(shared(fine, profile="other"))) == 0
+    assert not held_back.done()
+
+
+async def test_many_waits_of_one_request_are_one_call_a_round(world: World) -> None:
+    client = shared(Client(run("RUNNING")))
+    tasks = [world.start(client) for _ in range(100)]
+    await world.settle()
+    calls = [client.client.calls]
+    for _ in range(2):
+        await world.settle(11)
+        calls.append(client.client.calls)
+    assert calls == [1, 2, 3]
+    client.client.script = [run("SUCCEEDED")]
+    await world.settle(11)
+    assert {(await task).polls for task in tasks} == {4}
+    assert world.poller.waits == 0
+
+
+async def test_neither_an_answer_nor_an_error_is_shared_by_reference(world: World) -> None:
+    client = shared(Client(run("SUCCEEDED", PredecessorRuns=[{"RunId": "a"}])))
+    first, second = await asyncio.gather(world.start(client), world.start(client))
+    first["JobRun"]["PredecessorRuns"].clear()
+    assert second["JobRun"]["PredecessorRuns"] == [{"RunId": "a"}]
+
+    client = shared(Client(run("FAILED", ErrorMessage="boom")))
+    errors = await asyncio.gather(world.start(client), world.start(client), return_exceptions=True)
+    assert all(isinstance(error, WaiterFailedError) for error in errors)
+    one, two = errors[0], errors[1]
+    assert isinstance(one, WaiterFailedError)
+    assert isinstance(two, WaiterFailedError)
+    assert one is not two
+    one.response["JobRun"]["ErrorMessage"] = "changed"
+    assert two.response["JobRun"]["ErrorMessage"] == "boom"
+
+
+async def test_what_a_caller_does_to_its_arguments_later_reaches_nobody(world: World) -> None:
+    sent: list[Any] = []
+
+    class Recording(Client):
+        async def get_job_run(self, **parameters: Any) -> Any:
+            sent.append(str(parameters))
+            return await super().get_job_run(**parameters)
+
+    arguments: dict[str, Any] = {"JobName": "j", "RunId": "r", "Extra": ["a"]}
+    client = shared(Recording(run("RUNNING")))
+    task = asyncio.create_task(world.poller.wait(Wait(JOB, 10, 4, (), None), client, arguments))
+    await world.settle()
+    arguments["Extra"].append("b")
+    await world.settle(11)
+    assert len(sent) == 2
+    assert sent[0] == sent[1]
+    task.cancel()
+
+
+async def test_a_refused_role_is_no_answer_of_the_polled_service(world: World) -> None:
+    """Nor where an acceptor expects that very code of it."""
+    client = shared(Client(fault("EntityNotFoundException", operation="AssumeRole")))
+    expected = Acceptors("w", [Acceptor("success", "error", "EntityNotFoundException")])
+    definition = dataclasses.replace(JOB, acceptors=expected)
+    task = asyncio.create_task(world.poller.wait(Wait(definition, 10, 4, (), None), client, {}))
+    with pytest.raises(AwsCallError, match="AssumeRole: EntityNotFoundException: as scripted") as error:
+        await task
+    assert error.value.aws_code == "EntityNotFoundException"
+    assert error.value.polls == 0
+    assert not world.results
+
+
+async def test_every_wait_has_a_next_due_time_and_late_ones_are_counted(world: World) -> None:
+    client = shared(Client(run("RUNNING")))
+    tasks = [world.start(client, run_id=str(number), max_attempts=100) for number in range(20)]
+    for _ in range(50):
+        await world.settle(1)
+        waits = [wait for request in world.poller._requests.values() for wait in request.waits]
+        assert len(waits) == 20
+        assert all(wait.due_s <= world.now_s + 11 for wait in waits)
+        assert world.poller.overdue() == 0
+    world.now_s += 45  # a stall: nothing ran
+    assert world.poller.overdue() == 20
+    await world.settle()
+    assert world.poller.overdue() == 0
+    assert not any(task.done() for task in tasks)
+
+
+async def test_progress_is_told_after_each_poll_also_where_it_brought_no_answer(world: World) -> None:
+    seen: list[Progress] = []
+    client = Client(run("RUNNING"), fault("ThrottlingException"), run("SUCCEEDED"))
+    await world.until(world.start(shared(client), on_poll=seen.append))
+    assert [(progress.polls, progress.last_status) for progress in seen] == [
+        (1, "RUNNING"), (1, "RUNNING"), (2, "SUCCEEDED"),
+    ]  # fmt: skip
+    assert [progress.trouble is None for progress in seen] == [True, False, True]
+    assert "ThrottlingException" in (seen[1].trouble or "")
+
+
+async def test_a_definition_that_cannot_be_evaluated_fails_each_wait_with_its_own_error(world: World) -> None:
+    broken = Acceptors("w", [Acceptor("success", "path", True, "length(Nothing) == `0`")])
+    definition = dataclasses.replace(JOB, acceptors=broken)
+    client = shared(Client({}))
+    waits = [world.poller.wait(Wait(definition, 10, 4, (), None), client, {}) for _ in range(2)]
+    one, two = await asyncio.gather(*waits, return_exceptions=True)
+    assert isinstance(one, WaiterDefinitionError)
+    assert isinstance(two, WaiterDefinitionError)
+    assert one is not two
+
+
+async def test_a_poller_that_crashes_takes_its_waits_along(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = world.start(shared(Client(run("RUNNING"))))
+    await world.settle()
+
+    def crash(*_: Any) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(world.poller._budget, "take", crash)
+    await world.settle(11)
+    with pytest.raises(RuntimeError, match=r"crashed.*a bug"):
+        await task
+    assert "aws poller crashed" in caplog.text
+    with pytest.raises(RuntimeError, match="not open"):
+        await world.start(shared(Client(run("RUNNING"))))
+
+
+async def test_a_stall_of_the_process_is_caught_up_with_in_pieces(world: World) -> None:
+    client = shared(Client(run("RUNNING")))
+    tasks = [world.start(client, run_id=str(number), max_attempts=100) for number in range(3000)]
+    for _ in range(400):  # the first round is spread over 15 s
+        await world.settle(0.1)
+    before = client.client.calls
+    world.now_s += 100
+    world.poller._wake.set()
+    await asyncio.sleep(0)
+    queued = sum(request.queued for request in world.poller._requests.values())
+    assert queued <= 1000
+    for _ in range(400):
+        await world.settle()
+    assert client.client.calls >= before + 3000
+    for task in tasks:
+        task.cancel()
