@@ -103,7 +103,7 @@ def test_a_budget_used_up_says_the_last_status() -> None:
 
 @pytest.mark.parametrize(("response", "reason"), [
     ({"Cluster": {"Status": {"StateChangeReason": {"Code": "X", "Message": "no capacity"}}}}, "X: no capacity"),
-    ({"status": "FAILED", "error": "States.Timeout", "cause": "took too long"}, "took too long"),
+    ({"status": "FAILED", "error": "States.Timeout", "cause": "took too long"}, "States.Timeout: took too long"),
     ({"jobs": [{"status": "FAILED", "statusReason": "Host terminated"}]}, "Host terminated"),
     ({"FailureReason": "x" * 600}, "x" * 500 + "..."),
     ({"JobName": "j"}, None),

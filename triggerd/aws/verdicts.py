@@ -90,6 +90,8 @@ def reason(response: Mapping[str, Any]) -> str | None:
             text = _text(value)
             if text:
                 best[name] = text
+    if "cause" in best and "error" in best:  # Step Functions: the error's name and its text
+        best["cause"] = f"{best['error']}: {best['cause']}"
     return next((_cut(best[name]) for name in _REASON_KEYS if name in best), None)
 
 
