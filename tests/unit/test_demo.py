@@ -99,8 +99,25 @@ def test_the_progress_moves_on_a_terminal_and_is_plain_on_a_pipe(tmp_path: Path)
         progress = Progress(2, stream)
         progress.show(records)
         progress.show(records, last=True)
-    assert terminal.getvalue().startswith("\r\x1b[K" + "█" * 15 + "▒" * 15)
+    assert terminal.getvalue().startswith("\r\x1b[K" + "█" * 10 + "▒" * 10)
     assert terminal.getvalue().count("\n") == 1
     assert [line.strip() for line in pipe.getvalue().splitlines()] == [
-        "0 s  started 2/2, resumed 1/2, 0 of them with an error"
+        "0 s  started 2/2, resumed 1/2, 0 with an error"
     ] * 2
+
+
+class _AsciiTerminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_progress_fits_one_line_of_a_narrow_terminal_that_knows_ascii_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    written = io.BytesIO()
+    terminal = _AsciiTerminal(written, encoding="ascii", newline="")
+    Progress(2, terminal).show(_records(tmp_path, _A), last=True)
+    line = written.getvalue().decode().removeprefix("\r\x1b[K").removesuffix("\n")
+    assert line.startswith("#" * 10 + "=" * 10)
+    assert len(line) < 40
