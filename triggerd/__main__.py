@@ -16,7 +16,7 @@ def main() -> None:
             raise
         sys.stderr.write(f"triggerd: {MissingExtraError(f'the command line ({missing.name})', 'daemon')}\n")
         sys.exit(USAGE_ERROR)
-    command_line()
+    command_line(prog_name="triggerd")
 
 
 if __name__ == "__main__":

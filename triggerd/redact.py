@@ -1,4 +1,4 @@
-"""Secrets leave no trace in what people read: values whose key says that they are one are not shown."""
+"""Secrets leave no trace in what people read: no values of telling keys, no passwords in URLs."""
 
 import re
 from typing import Any
@@ -6,8 +6,11 @@ from typing import Any
 HIDDEN = "***"
 
 _SECRET = re.compile(
-    r"passw|secret|token|credential|private.?key|api.?key|access.?key|authorization|signature", re.IGNORECASE
+    r"passw|passphrase|secret|token|credential|(private|api|access|secret|encryption|account|signing).?key"
+    r"|authorization|signature|bearer|cookie|^(pwd|auth)$|_(pwd|auth)$",
+    re.IGNORECASE,
 )
+_URL_PASSWORD = re.compile(r"(\w+://[^\s/@:]*:)[^\s/@]+(?=@)")
 
 
 def redacted(value: Any) -> Any:
@@ -19,4 +22,6 @@ def redacted(value: Any) -> Any:
         }
     if isinstance(value, (list, tuple)):
         return type(value)(redacted(member) for member in value)
+    if isinstance(value, str):
+        return _URL_PASSWORD.sub(rf"\1{HIDDEN}", value)
     return value

@@ -9,6 +9,8 @@ import pytest
 from tests.support.command import triggerd
 from tests.support.owner import Owner
 from triggerd import Client
+from triggerd.envelope import decode_trigger
+from triggerd.event import Continuation
 from triggerd.triggers.testing import SuccessTrigger
 
 SUCCESS = "triggerd.triggers.testing.SuccessTrigger"
@@ -33,7 +35,7 @@ def test_a_submitted_trigger_can_be_shown_until_it_has_finished(redis_url: str) 
         "id": "t1", "queue": "default", "enqueued": "in_flight",
     }  # fmt: skip
     queued = on(redis_url, "show", "t1").stdout
-    for words in ("state        queued", SUCCESS, '"table": "sales"', '"password": "***"', "(in 2 h)", "s ago)"):
+    for words in ("state      queued", SUCCESS, '"table": "sales"', '"password": "***"', "(in 2 h)", "s ago)"):
         assert words in queued
     assert "hunter2" not in queued
     with Owner(redis_url) as owner:
@@ -67,6 +69,8 @@ def test_submit_waits_for_the_event_and_its_exit_status_says_how_it_went(redis_u
     late = on(redis_url, "submit", SUCCESS, "--wait", "--wait-timeout", "200ms")
     assert late.returncode == 3
     assert "still in flight" in late.stderr
+    late = on(redis_url, "submit", SUCCESS, "--id", "late", "--wait-timeout", "200ms", "--json")
+    assert (late.returncode, json.loads(late.stdout)["id"]) == (3, "late")
 
 
 def test_kwargs_come_from_stdin(redis_url: str) -> None:
@@ -80,6 +84,10 @@ def test_kwargs_come_from_stdin(redis_url: str) -> None:
         ([SUCCESS, '{"payload": }'], "no JSON (line 1, column 13)"),
         ([SUCCESS, "[1]"], "must be a JSON object"),
         ([SUCCESS, "--timeout", "-5"], "no duration"),
+        ([SUCCESS, "--timeout", "400d"], "up to 366d"),
+        ([SUCCESS, '{"paylod": 1}'], "did you mean 'payload'"),
+        (["acme"], "'acme' is no trigger"),
+        ([SUCCESS, "--method-kwargs", "{"], "--method-kwargs is no JSON"),
         ([SUCCESS, "--queue", "a b"], "queue 'a b'"),
         ([SUCCESS, "--redis", "http://x"], "redis.url"),
     ],
@@ -90,8 +98,34 @@ def test_usage_is_exit_2_and_says_the_way_out(redis_url: str, arguments: list[st
     assert words in done.stderr
 
 
-def test_no_redis_is_one_line_and_exit_1() -> None:
-    done = on("redis://127.0.0.1:1", "show", "t1")
-    assert done.returncode == 1
-    assert done.stderr.startswith("triggerd: show: ")
+@pytest.mark.parametrize("arguments", [["show", "t1"], ["submit", SUCCESS]])
+def test_no_redis_is_one_line_without_the_password_and_exit_4(arguments: list[str]) -> None:
+    done = on("redis://ann:hunter2@127.0.0.1:1", *arguments)
+    assert done.returncode == 4
+    assert done.stderr.startswith("triggerd: Redis cannot be reached: ")
     assert done.stderr.count("\n") == 1
+    assert "hunter2" not in done.stderr
+
+
+def test_what_went_wrong_is_shown_and_cannot_touch_the_terminal(redis_url: str) -> None:
+    with Client(redis_url) as td, Owner(redis_url) as owner:
+        td.defer(SuccessTrigger(), id="t1")
+        [trigger] = owner.claim()
+        td.handle("t1").cancel(by="ann")
+        assert "cancel asked by  ann\n" in on(redis_url, "show", "t1").stdout
+        owner.fail(trigger, "cancelled", "asked by\x1b[31m ann")
+    shown = on(redis_url, "show", "t1")
+    assert shown.returncode == 0
+    assert "state     cancelled\n" in shown.stdout
+    assert "error     cancelled: asked by\\x1b[31m ann\n" in shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert json.loads(on(redis_url, "show", "t1", "--json").stdout)["error"]["message"] == "asked by\x1b[31m ann"
+
+
+def test_the_caller_names_the_continuation(redis_url: str) -> None:
+    arguments = ("--reply-to", "etl", "--method-name", "go_on", "--method-kwargs", '{"day": 1}')
+    assert on(redis_url, "submit", SUCCESS, "--id", "t1", *arguments).returncode == 0
+    with Owner(redis_url) as owner:
+        [trigger] = owner.claim()
+    continuation = Continuation.decode(decode_trigger(trigger.env).resume)
+    assert (trigger.reply_to, continuation.method_name, continuation.kwargs) == ("etl", "go_on", {"day": 1})

@@ -1,17 +1,20 @@
 """`triggerd wait` and `triggerd waiters` as somebody at a shell uses them, against moto; each exit status."""
 
+import fcntl
 import json
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import boto3
 import pytest
@@ -63,6 +66,9 @@ def test_a_failure_state_is_exit_1(moto_url: str, redshift: Any) -> None:
         (["glue", "job_complete", "JobName=etl"], "GetJobRun needs RunId"),
         (["redshift", "cluster_paused", "--timeout", "soon"], "'soon' is no duration"),
         (["redshift", "cluster_paused", "--connection", "finanse"], "finanse"),
+        (["redshift", "cluster_paused", "--connection", "finanse", "--profile", "x"], "finanse"),
+        (["redshift", "cluster_paused", "--status-query", "Clusters["], "Invalid jmespath"),
+        (["ec2", "instance_running", "InstanceIds=[1]"], "Invalid type for parameter InstanceIds[0]"),
         (["redshift"], "Missing argument 'WAITER'"),
     ],
 )
@@ -70,6 +76,8 @@ def test_usage_is_exit_2_and_says_the_way_out(arguments: list[str], words: str) 
     done = triggerd("wait", *arguments)
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
+    assert done.stderr.startswith("triggerd: ")
+    assert done.stderr.count("\n") == 1
     assert done.stdout == ""
 
 
@@ -114,44 +122,82 @@ def test_off_a_terminal_each_status_is_one_plain_line(moto_url: str, redshift: A
         moto_url, "redshift", "cluster_paused", "ClusterIdentifier=dwh", "--delay", "50ms", "--timeout", "500ms"
     )
     lines = done.stderr.splitlines()
-    assert [line for line in lines if "available" in line] == lines[:1], "said once, however many polls"
+    assert lines[0] == "0 s, 1 poll, available"
+    assert len(lines) == 2, "said once, however many polls"
+    assert re.fullmatch(
+        r"timed out: redshift cluster_paused: still available after \d+ polls, --timeout of 0.5 s passed", lines[1]
+    )
     assert (
         wait(moto_url, "redshift", "cluster_paused", "ClusterIdentifier=dwh", "--timeout", "200ms", "--quiet").stdout
         == ""
     )
 
 
-def test_on_a_terminal_one_line_is_rewritten_and_ctrl_c_is_exit_130(moto_url: str, redshift: Any) -> None:
-    command = [sys.executable, "-m", "triggerd", "wait", "redshift", "cluster_paused", "ClusterIdentifier=dwh"]
-    leader, follower = pty.openpty()
-    with subprocess.Popen(
-        [*command, "--endpoint-url", moto_url], stdin=follower, stdout=follower, stderr=follower, cwd=REPOSITORY,
-        start_new_session=True,
-    ) as process:  # fmt: skip
+class Terminal:
+    """`triggerd wait` with a terminal of so many columns around it."""
+
+    def __init__(self, *arguments: str, columns: int = 80, env: Mapping[str, str] | None = None) -> None:
+        self.fd, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "triggerd", "wait", *arguments], stdin=follower, stdout=follower, stderr=follower,
+            cwd=REPOSITORY, start_new_session=True, env=os.environ | {"TERM": "xterm"} | dict(env or {}),
+        )  # fmt: skip
         os.close(follower)
-        seen = _read_until(leader, b"next poll in", 20)
-        process.send_signal(signal.SIGINT)
-        seen += _read_until(leader, None, 10)
-    os.close(leader)
-    assert process.returncode == 130
-    assert re.search(rb"\r\x1b\[K\d s, 1 poll, available, next poll in \d+ s", seen)
-    assert b"Traceback" not in seen
-    assert seen.endswith(b"\r\x1b[K"), "the line is left empty"
+        self.seen = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.fd)
+
+    def read(self, until: str | None = None, deadline_s: float = 20) -> str:
+        """What the terminal showed so far, up to `until` or to the command's end."""
+        end_s = time.monotonic() + deadline_s
+        while (until is None or until not in self.seen) and time.monotonic() < end_s:
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    self.seen += os.read(self.fd, 4096).decode()
+                except OSError:  # Linux's way to say that the other end is closed
+                    break
+        return self.seen
 
 
-def _read_until(fd: int, wanted: bytes | None, deadline_s: float) -> bytes:
-    """What a terminal shows until `wanted` is in it, or until its other end is closed."""
-    seen, end_s = b"", time.monotonic() + deadline_s
-    while (wanted is None or wanted not in seen) and time.monotonic() < end_s:
-        if select.select([fd], [], [], 0.1)[0]:
-            try:
-                chunk = os.read(fd, 4096)
-            except OSError:  # Linux's way to say that the other end is closed
-                break
-            if not chunk:
-                break
-            seen += chunk
-    return seen
+def test_on_a_terminal_one_line_is_rewritten_and_ctrl_c_is_exit_130(moto_url: str, redshift: Any) -> None:
+    arguments = ("redshift", "cluster_paused", "ClusterIdentifier=dwh", "--endpoint-url", moto_url)
+    with Terminal(*arguments) as terminal:
+        terminal.read(until="next poll in")
+        terminal.read(until="\r\x1b[K1 s, 1 poll, available, next poll in")
+        terminal.process.send_signal(signal.SIGINT)
+        seen = terminal.read()
+        assert terminal.process.wait(10) == 130
+    assert re.search(r"\r\x1b\[K[01] s, 1 poll, available, next poll in \d+ s\r", seen)
+    assert re.search(r"\r\x1b\[Kinterrupted: \d s, 1 poll, available\r\n$", seen), "the line is gone"
+    assert "Traceback" not in seen
+
+
+def test_the_live_line_tells_of_trouble_and_never_wraps() -> None:
+    arguments = ("redshift", "cluster_paused", "--endpoint-url", "http://127.0.0.1:1", "--timeout", "2s")
+    with Terminal(*arguments, columns=60) as terminal:
+        seen = terminal.read()
+        assert terminal.process.wait(10) == 3
+    drawn = seen.split("\r\x1b[K")
+    assert any("0 polls, no status yet, next poll in" in line and "(Endpoint" in line for line in drawn)
+    assert max(map(len, drawn[:-1])) == 59, "cut to the terminal"
+    assert "Could not connect" in drawn[-1], "the last line says it all"
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_colours_only_where_they_are_wanted(moto_url: str, redshift: Any, no_color: str) -> None:
+    arguments = ("redshift", "cluster_available", "ClusterIdentifier=dwh", "--endpoint-url", moto_url)
+    with Terminal(*arguments, env={"NO_COLOR": no_color}) as terminal:
+        seen = terminal.read()
+        assert terminal.process.wait(10) == 0
+    success = "success" if no_color else "\x1b[32msuccess\x1b[0m"
+    assert re.search(re.escape(f"\r\x1b[K{success}") + r" after \d s, 1 poll, status available\r\n$", seen)
 
 
 def test_waiters_are_listed_shown_and_checked(tmp_path: Path) -> None:
@@ -161,7 +207,8 @@ def test_waiters_are_listed_shown_and_checked(tmp_path: Path) -> None:
     assert "cluster_paused" in triggerd("waiters", "ls", "redshift").stdout
     shown = triggerd("waiters", "show", "glue", "job_complete").stdout
     assert "triggerd wait glue job_complete JobName=... RunId=..." in shown
-    assert "success where path of JobRun.JobRunState is 'SUCCEEDED'" in shown
+    assert re.search(r'success +path +JobRun.JobRunState +"SUCCEEDED"', shown)
+    assert re.search(r"RunId +string +required", shown)
     assert json.loads(triggerd("waiters", "show", "glue", "job_complete", "--json").stdout)["operation"] == "GetJobRun"
     assert triggerd("waiters", "check", str(data_path("waiters"))).returncode == 0
     wrong = tmp_path / "glue.json"
@@ -172,6 +219,9 @@ def test_waiters_are_listed_shown_and_checked(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "GetJobRun" in json.dumps(json.loads(done.stdout))
     assert triggerd("waiters", "show", "glue", "job_compleet").returncode == 2
+    unknown = triggerd("waiters", "ls", "gleu")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "did you mean 'glue'" in unknown.stderr
 
 
 def test_a_folder_of_ones_own_comes_first(tmp_path: Path) -> None:
@@ -179,3 +229,7 @@ def test_a_folder_of_ones_own_comes_first(tmp_path: Path) -> None:
     env = {"TRIGGERD_AWS__WAITER_FOLDERS": str(tmp_path)}
     listed = json.loads(triggerd("waiters", "ls", "redshift", "--json", env=env).stdout)
     assert {row["source"] for row in listed if row["waiter"] == "cluster_paused"} == {"user"}
+    assert triggerd("waiters", "check", env=env).stdout == "1 file checked, nothing wrong\n"
+    nothing = triggerd("waiters", "check", env={"TRIGGERD_AWS__WAITER_FOLDERS": str(tmp_path / "..")})
+    assert nothing.returncode == 2
+    assert triggerd("waiters", "check").returncode == 2, "no folder is configured, none is named"

@@ -1,18 +1,22 @@
 """`triggerd submit`: defer one trigger from a shell."""
 
+import asyncio
+import difflib
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from triggerd.cli.options import Duration, open_client, redis_options
-from triggerd.cli.show import finished_facts, print_facts, to_json
+from triggerd.cli import exits
+from triggerd.cli.options import duration, open_client, redis_options
+from triggerd.cli.output import to_json
+from triggerd.cli.show import event_facts, print_trigger
+from triggerd.daemon.registry import BUNDLED, Registry, build
 from triggerd.errors import ResultTimeoutError
-
-EXIT_NOT_FIRED = 1
-EXIT_TIMED_OUT = 3
+from triggerd.handle import Handle
 
 
 @click.command()
@@ -20,50 +24,71 @@ EXIT_TIMED_OUT = 3
 @click.argument("kwargs", metavar="[JSON]", default="{}")
 @redis_options
 @click.option("--id", "trigger_id", metavar="ID", help="Trigger id; submitting one id twice is one deferral.")
-@click.option("--timeout", type=Duration(), help="Until the trigger ends with timed_out, as 90s or 2h; else 10 days.")
+@click.option("--timeout", type=duration, help="After this it ends with timed_out: 3600, 90s, 2h; else 10d.")
 @click.option("--reply-to", default="none", show_default=True, metavar="NAME", help="Result stream; none: no stream.")
 @click.option("--method-name", default="execute_complete", show_default=True, help="Continuation, for a Resumer.")
 @click.option("--method-kwargs", default="{}", metavar="JSON", help="Keyword arguments of the continuation.")
-@click.option("--wait", is_flag=True, help="Wait for the event and print it; exit 1 unless it fired without error.")
-@click.option("--wait-timeout", type=Duration(), help="Give up waiting after this; exit 3, the trigger goes on.")
+@click.option("--wait", is_flag=True, help="Wait for the event and print it.")
+@click.option("--wait-timeout", type=duration, help="With --wait: give up waiting after this; the trigger goes on.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_context
 def submit(ctx: click.Context, classpath: str, kwargs: str, *, config: Path | None, redis: str | None, queue: str,
            trigger_id: str | None, timeout: float | None, reply_to: str, method_name: str, method_kwargs: str,
            wait: bool, wait_timeout: float | None, as_json: bool) -> None:  # fmt: skip
-    """Put the trigger CLASSPATH with the kwargs JSON (an object, or - for stdin) onto a queue.
+    """Put the trigger CLASSPATH onto a queue and print its id.
+
+    JSON is an object with the arguments of the trigger's constructor, or - to read it from stdin. The daemon runs
+    the bundled triggers, and your own where its setting `allow` names them.
 
     \b
-    triggerd submit triggerd.triggers.time.TimeDeltaTrigger '{"seconds": 5}' --wait
-    triggerd submit triggerd.triggers.aws.AwsWaiterTrigger \\
-        '{"service": "redshift", "waiter_name": "cluster_paused", "waiter_args": {"ClusterIdentifier": "dwh"}}'
+        triggerd submit triggerd.triggers.time.TimeDeltaTrigger '{"seconds": 5}' --wait
+        triggerd submit triggerd.triggers.aws.AwsWaiterTrigger --timeout 2h --id pause-dwh \\
+            '{"service": "redshift", "waiter_name": "cluster_paused",
+              "waiter_args": {"ClusterIdentifier": "dwh"}}'
+
+    Exit status: 0 enqueued (with --wait: it fired), 1 with --wait: it did not fire, or its event says error, 2 usage,
+    3 --wait-timeout passed, 4 Redis refused or cannot be reached, 130 interrupted (the trigger goes on).
     """
+    trigger = _trigger(classpath, _object("the trigger's JSON", sys.stdin.read() if kwargs == "-" else kwargs))
+    resume_kwargs = _object("--method-kwargs", method_kwargs)
+    reply = None if reply_to == "none" else reply_to
     with open_client(config, redis) as client:
         handle = client.defer(
-            (classpath, _object("JSON", sys.stdin.read() if kwargs == "-" else kwargs)),
-            method_name,
-            timeout,
-            _object("--method-kwargs", method_kwargs),
-            id=trigger_id,
-            queue=queue,
-            reply_to=None if reply_to == "none" else reply_to,
-        )
-        if not wait:
-            click.echo(
-                json.dumps({"id": handle.id, "queue": queue, "enqueued": handle.enqueued}) if as_json else handle.id
-            )
-            return
-        try:
-            event = handle.result(wait_timeout)
-        except ResultTimeoutError as error:
-            click.echo(f"triggerd: {error}", err=True)
-            ctx.exit(EXIT_TIMED_OUT)
-    facts = {"id": handle.id, "queue": queue, "state": event.outcome} | finished_facts(event)
-    if as_json:
-        click.echo(to_json(facts))
-    else:
-        print_facts(facts)
-    ctx.exit(0 if event.outcome == "fired" and event.get("status") != "error" else EXIT_NOT_FIRED)
+            trigger, method_name, timeout, resume_kwargs, id=trigger_id, queue=queue, reply_to=reply
+        )  # fmt: skip
+        if wait or wait_timeout is not None:
+            ctx.exit(_wait(handle, wait_timeout, as_json=as_json))
+    enqueued = {"id": handle.id, "queue": queue, "enqueued": handle.enqueued}
+    click.echo(to_json(enqueued) if as_json else handle.id)
+
+
+def _wait(handle: Handle, timeout_s: float | None, *, as_json: bool) -> int:
+    """Wait for the event and print it. Returns the exit status."""
+    known = {"id": handle.id, "queue": handle.queue}
+    if sys.stderr.isatty():  # whoever gives up has to know the id
+        click.echo(f"waiting for trigger {handle.id}; it goes on without this command", err=True)
+    try:
+        event = handle.result(timeout_s)
+    except ResultTimeoutError as error:
+        click.echo(f"triggerd: {error}", err=True)
+        if as_json:
+            click.echo(to_json(known | {"state": handle.status()}))
+        return exits.TIMED_OUT
+    print_trigger(known | {"state": event.outcome} | event_facts(event), as_json=as_json)
+    return exits.SUCCESS if event.outcome == "fired" and event.get("status") != "error" else exits.FAILURE
+
+
+def _trigger(classpath: str, kwargs: Mapping[str, Any]) -> Any:
+    """What to defer. A bundled trigger is built here: its mistakes come to light now, and not on the daemon."""
+    if classpath in BUNDLED:
+        return build(asyncio.run(Registry((), {}).load(classpath)), kwargs)
+    parts = classpath.split(".")
+    if parts[0] == "triggerd" or len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        by_name = {path.rpartition(".")[2].lower(): path for path in BUNDLED}
+        close = difflib.get_close_matches(parts[-1].lower(), by_name, n=1)
+        hint = f"did you mean {by_name[close[0]]}?" if close else f"bundled are {', '.join(sorted(BUNDLED))}"
+        raise click.UsageError(f"{classpath!r} is no trigger, {hint}")
+    return classpath, kwargs
 
 
 def _object(what: str, text: str) -> dict[str, Any]:
@@ -72,5 +97,5 @@ def _object(what: str, text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise click.UsageError(f"{what} is no JSON (line {error.lineno}, column {error.colno}): {error.msg}") from None
     if not isinstance(value, dict):
-        raise click.UsageError(f"{what} must be a JSON object with the constructor's arguments, not {text[:60]!r}")
+        raise click.UsageError(f"{what} must be a JSON object, such as '{{\"seconds\": 5}}', not {text.strip()[:60]!r}")
     return value

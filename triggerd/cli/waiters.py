@@ -1,24 +1,34 @@
 """`triggerd waiters`: which waits there are, what they mean, and whether one's own are right."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from botocore import xform_name
 
 from triggerd.aws.checks import Problem, check_file
 from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, new_loader
-from triggerd.cli.options import config_option, for_people, read_settings
-from triggerd.cli.show import print_facts
+from triggerd.cli import exits
+from triggerd.cli.options import config_option, read_settings
+from triggerd.cli.output import counted, for_people, print_facts, print_table, printable, to_json
 from triggerd.cli.wait_arguments import example
-
-EXIT_PROBLEMS = 1
 
 
 @click.group()
 def waiters() -> None:
-    """List, show and check waiters: botocore's own, the shipped ones, and those of your folders."""
+    """List, explain and check waiters.
+
+    A waiter says which AWS call to repeat, how often, and which answers mean success or failure. They come from your
+    folders (the setting aws.waiter_folders, or TRIGGERD_AWS__WAITER_FOLDERS), from triggerd, and from botocore; the
+    first that has the name counts.
+
+    \b
+        triggerd waiters ls glue
+        triggerd waiters show glue job_complete
+        triggerd waiters check my-waiters/
+    """
 
 
 @waiters.command("ls")
@@ -26,15 +36,24 @@ def waiters() -> None:
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="A JSON list on stdout.")
 def ls(service: str | None, *, config: Path | None, as_json: bool) -> None:
-    """List the waiters, all or those of SERVICE."""
-    rows = [_summary(definition) for definition in _loader(config).all(service)]
+    """List the waiters: all of them, or those of SERVICE.
+
+    DELAY is the time between two polls in seconds, ATTEMPTS how many there are at most, SOURCE whose waiter it is:
+    user (your folders), shipped (triggerd's) or botocore.
+    """
+    loader = _loader(config)
+    if service is not None:
+        loader.models.get(service)  # an unknown service is said, not shown as one without waiters
+    rows = [_summary(definition) for definition in loader.all(service)]
     if as_json:
-        click.echo(json.dumps(rows))
-        return
-    table: list[tuple[str, ...]] = [("SERVICE", "WAITER", "OPERATION", "DELAY", "ATTEMPTS", "SOURCE")]
-    table += [tuple(str(value) for value in row.values()) for row in rows]
-    for line in _columns(table):
-        click.echo(line)
+        click.echo(to_json(rows))
+    elif rows:
+        print_table(
+            ["SERVICE", "WAITER", "OPERATION", "DELAY", "ATTEMPTS", "SOURCE"],
+            [[f"{cell:g}" if isinstance(cell, float) else cell for cell in row.values()] for row in rows],
+        )
+    else:
+        click.echo(f"nobody has written a waiter for {service} yet; yours goes into a folder of aws.waiter_folders")
 
 
 @waiters.command("show")
@@ -43,76 +62,99 @@ def ls(service: str | None, *, config: Path | None, as_json: bool) -> None:
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="The definition as its file has it.")
 def show(service: str, waiter: str, *, config: Path | None, as_json: bool) -> None:
-    """Show one waiter: what it asks, what decides, and how to try it."""
+    """Explain one waiter: what it asks AWS, which answers decide, and how to try it."""
     loader = _loader(config)
     definition = loader.get(service, waiter)
     if as_json:
         click.echo(json.dumps(definition.raw, indent=2))
         return
     operation = loader.models.operation(service, definition.operation)
-    description = definition.raw.get("description")
+    lasts = for_people(definition.delay * (definition.max_attempts - 1))
     print_facts(
         {
-            "waiter": definition.label,
-            "source": f"{definition.source}{f' ({definition.file})' if definition.file else ''}",
-            "means": description,
-            "operation": definition.operation,
-            "budget": f"{definition.max_attempts} polls, {definition.delay:g} s apart: "
-            f"{for_people(definition.delay * (definition.max_attempts - 1))}",
-            "parameters": _parameters(operation),
+            "waiter": f"{service} {_name(definition)}",
+            "means": definition.raw.get("description"),
+            "asks": f"{definition.operation} every {for_people(definition.delay)}, "
+            f"{counted(definition.max_attempts, 'time')} at most: {lasts}",
+            "source": f"{definition.source}{f', {definition.file}' if definition.file else ''}",
         }
     )
-    click.echo("acceptors, the first that matches decides:")
-    for acceptor in definition.acceptors.rules:
-        click.echo(f"  {acceptor}")
-    click.echo(f"try it: triggerd wait {service} {definition.name} {example(operation)}".rstrip())
+    click.echo()
+    parameters = list(_parameters(operation))
+    if parameters:
+        print_table(["PARAMETER", "TYPE", ""], parameters)
+        click.echo()
+    print_table(
+        ["STATE", "MATCHER", "ARGUMENT", "EXPECTED"],
+        [
+            [rule.state, rule.matcher, rule.argument or "-", json.dumps(rule.expected)]
+            for rule in definition.acceptors.rules
+        ],
+    )
+    click.echo("\nThe first that matches decides. Where none does, it is asked again; an error then ends the wait.\n")
+    click.echo(f"triggerd wait {service} {_name(definition)} {example(operation)}".rstrip())
 
 
 @waiters.command("check")
-@click.argument(
-    "paths", nargs=-1, required=True, metavar="FILE|FOLDER...", type=click.Path(path_type=Path, exists=True)
-)
+@click.argument("paths", nargs=-1, metavar="[FILE|FOLDER]...", type=click.Path(path_type=Path, exists=True))
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="A JSON list of problems on stdout.")
 @click.pass_context
-def check(ctx: click.Context, paths: tuple[Path, ...], *, as_json: bool) -> None:
-    """Check waiter files against the format and against AWS's service models. Exit 1 where anything is wrong.
+def check(ctx: click.Context, paths: tuple[Path, ...], *, config: Path | None, as_json: bool) -> None:
+    """Check waiter files; without any named, those of your folders (aws.waiter_folders).
 
-    The file's name is the service: redshift.json. Found are typos in keys and states, operations and paths that do not
-    exist, and statuses that no acceptor has a word for.
+    The file's name is the service: redshift.json. Found are typos in keys and states, operations and paths that AWS
+    does not have, and statuses that no acceptor has a word for.
+
+    Exit status: 0 nothing wrong, 1 something is, 2 usage.
     """
+    chosen = paths or tuple(Path(folder).expanduser() for folder in read_settings(config).aws.waiter_folders)
+    files = list(_files(chosen))
+    if not files:
+        where = " or ".join(map(str, chosen)) or "the configuration: name a FILE or FOLDER"
+        raise click.UsageError(f"there is no waiter file in {where}")
     models = ServiceModels(new_loader())
-    files = list(_files(paths))
-    found = [(file, problem) for file in files for problem in check_file(file, models)]
+    found = [_problem(file, problem) for file in files for problem in check_file(file, models)]
     if as_json:
-        click.echo(json.dumps([_problem(file, problem) for file, problem in found], default=str))
+        click.echo(to_json(found))
     else:
-        for file, problem in found:
-            click.echo(f"{file}: {problem}")
-        if not found:
-            click.echo(f"{len(files)} file{'' if len(files) == 1 else 's'} checked, nothing wrong")
-    ctx.exit(EXIT_PROBLEMS if found else 0)
+        for problem in found:
+            click.echo(_line(problem))
+        said = counted(len(found), "problem") if found else "nothing wrong"
+        click.echo(f"{counted(len(files), 'file')} checked, {click.style(said, fg='red' if found else 'green')}")
+    ctx.exit(exits.FAILURE if found else exits.SUCCESS)
 
 
 def _loader(config: Path | None) -> Waiters:
     return Waiters(read_settings(config).aws.waiter_folders, ServiceModels(new_loader()))
 
 
+def _name(definition: WaiterDefinition) -> str:
+    """As one writes it in boto3: botocore's own are spelt in CamelCase in its files only."""
+    name: str = xform_name(definition.name) if definition.source == "botocore" else definition.name
+    return name
+
+
 def _summary(definition: WaiterDefinition) -> dict[str, Any]:
     return {
         "service": definition.service,
-        "waiter": definition.name,
+        "waiter": _name(definition),
         "operation": definition.operation,
-        "delay": f"{definition.delay:g}",
+        "delay": definition.delay,
         "max_attempts": definition.max_attempts,
         "source": definition.source,
     }
 
 
-def _parameters(operation: Any) -> str:
+def _parameters(operation: Any) -> Iterator[tuple[str, str, str]]:
+    """Name, type and "required"; what is required first."""
     shape = operation.input_shape
-    if shape is None:
-        return "none"
-    return ", ".join(f"{name}{' (required)' if name in shape.required_members else ''}" for name in shape.members)
+    required = shape.required_members if shape is not None else ()
+    members = shape.members if shape is not None else {}
+    for name in sorted(members, key=lambda name: name not in required):
+        member = members[name]
+        kind = f"list of {member.member.type_name}" if member.type_name == "list" else member.type_name
+        yield name, kind, "required" if name in required else ""
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -122,11 +164,13 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _problem(file: Path, problem: Problem) -> dict[str, Any]:
-    where = {"file": str(file), "waiter": problem.waiter, "key": problem.key}
-    return where | {"value": problem.value, "problem": problem.why}
+    """`Problem` for people and scripts, its place said once; `value` only where one key is to blame."""
+    why = problem.why.removeprefix(f"{file}: ").removeprefix(f"waiter {problem.waiter}: ")
+    value = problem.value if problem.key else None
+    return {"file": str(file), "waiter": problem.waiter, "key": problem.key, "value": value, "problem": why}
 
 
-def _columns(table: list[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    for row in table:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+def _line(problem: Mapping[str, Any]) -> str:
+    key, value = problem["key"], problem["value"]
+    culprit = f"{key} = {value!r}" if isinstance(value, str | int | float) else key
+    return printable(": ".join(filter(None, (problem["file"], problem["waiter"], culprit, problem["problem"]))))
