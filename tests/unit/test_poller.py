@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 from botocore.loaders import Loader
 
 from triggerd.aws import Progress
-from triggerd.aws.acceptors import Acceptor, Acceptors
+from triggerd.aws.acceptors import Acceptor, Acceptors, compiled
 from triggerd.aws.connections import SharedClient
 from triggerd.aws.identity import Identity
 from triggerd.aws.poller import Poller
@@ -170,6 +170,22 @@ async def test_neither_an_answer_nor_an_error_is_shared_by_reference(world: Worl
     assert one is not two
     one.response["JobRun"]["ErrorMessage"] = "changed"
     assert two.response["JobRun"]["ErrorMessage"] == "boom"
+
+
+async def test_waits_of_one_request_read_its_answer_each_in_their_own_way(world: World) -> None:
+    client = shared(Client(run("SUCCEEDED", Id="jr_1")))
+    other = dataclasses.replace(JOB, acceptors=Acceptors("w", [Acceptor("failure", "path", "jr_1", "JobRun.Id")]))
+    waits = [
+        Wait(JOB, 10, 4, (), None), Wait(JOB, 10, 4, (compiled("JobRun.Id"),), None), Wait(other, 10, 4, (), None),
+    ]  # fmt: skip
+    plain, queried, failed = await asyncio.gather(
+        *(world.poller.wait(wait, client, {}) for wait in waits), return_exceptions=True
+    )
+    assert client.client.calls == 1
+    assert isinstance(plain, WaitResponse)
+    assert isinstance(queried, WaitResponse)
+    assert (plain.last_status, queried.last_status) == ("SUCCEEDED", "jr_1")
+    assert isinstance(failed, WaiterFailedError)
 
 
 async def test_what_a_caller_does_to_its_arguments_later_reaches_nobody(world: World) -> None:

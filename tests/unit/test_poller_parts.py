@@ -26,7 +26,7 @@ def _wait(delay_s: float = 10.0, max_attempts: int = 4) -> Wait:
 
 
 def _polled(wait: Wait, sent_s: float) -> bool:
-    used_up = wait.answered(RUNNING, sent_s)
+    used_up = wait.answered("RUNNING", sent_s)
     wait.schedule(sent_s, 1.0)
     return used_up
 
@@ -60,7 +60,7 @@ def test_jitter_leaves_the_last_poll_at_the_end_of_the_budget() -> None:
     rng = random.Random(7)
     for _ in range(200):
         wait, now_s, polls = _wait(max_attempts=6), 50.0, 0
-        while not wait.answered(RUNNING, now_s):
+        while not wait.answered("RUNNING", now_s):
             before_s = now_s
             wait.schedule(now_s, rng.uniform(0.9, 1.1))
             now_s = wait.due_s
@@ -75,7 +75,7 @@ def test_jitter_leaves_the_last_poll_at_the_end_of_the_budget() -> None:
 
 def _judge(response: dict[str, Any], *, used_up: bool = False) -> verdicts.Verdict:
     wait = _wait()
-    wait.answered(response, 1.0)
+    wait.answered(wait.status_in(response), 1.0)
     return verdicts.judge(wait, verdicts.decide(wait.definition, response), response, 5.0, used_up=used_up)
 
 

@@ -264,16 +264,16 @@ class Poller:
         """Give the answer to every wait that began before the call was sent: no wait is served an older state."""
         request.failures = 0
         waits = [wait for wait in request.waits if wait.began_s <= sent_s]
-        decisions: dict[int, Decision] = {}  # many waits of one request have one definition
+        read: dict[Hashable, tuple[Decision, str | None]] = {}  # many waits of one request read the answer alike
         factor = self._rng.uniform(1 - _JITTER, 1 + _JITTER)  # one for all, so that they stay together
         for number, wait in enumerate(waits, 1):
-            known = id(wait.definition)
-            if known not in decisions:
-                decisions[known] = verdicts.decide(wait.definition, response)
-            used_up = wait.answered(response, sent_s)
+            if wait.reads not in read:
+                read[wait.reads] = verdicts.decide(wait.definition, response), wait.status_in(response)
+            decision, status = read[wait.reads]
+            used_up = wait.answered(status, sent_s)
             now_s = self._clock()
             wait.schedule(now_s, factor)
-            verdict = verdicts.judge(wait, decisions[known], response, now_s, used_up=used_up)
+            verdict = verdicts.judge(wait, decision, response, now_s, used_up=used_up)
             self._report(wait, wait.due_s if verdict is None else now_s)
             self._conclude(wait, verdict, response, shared=len(waits) > 1)
             if number % _DELIVER_AT_ONCE == 0:

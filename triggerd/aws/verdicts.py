@@ -42,16 +42,16 @@ def judge(wait: Wait, decided: Decision, response: Mapping[str, Any], now_s: flo
         return decided
     error = response.get("Error")
     code = error.get("Code") if isinstance(error, Mapping) else None
+    if not used_up and (code is None if decided is None else decided.state == "retry"):
+        return None  # before the answer is copied: this is how nearly every poll ends
     facts = {**_facts(wait, now_s), "aws_code": code, "response": copy.deepcopy(dict(response))}
     label = wait.definition.label
     if decided is None and code is not None:
         return AwsCallError(f"{label}: {wait.definition.operation}: {error_text(response['Error'])}", **facts)
     if decided is not None and decided.state == "failure":
         return WaiterFailedError(f"{label}: {_failure(decided, response, wait.last_status)}", **facts)
-    if used_up:
-        status = f"answered {error_text(response['Error'])}" if code is not None else wait.last_status or "unfinished"
-        return WaiterExhaustedError(f"{label}: still {status} after {wait.polls} polls, the budget is used up", **facts)
-    return None
+    status = f"answered {error_text(response['Error'])}" if code is not None else wait.last_status or "unfinished"
+    return WaiterExhaustedError(f"{label}: still {status} after {wait.polls} polls, the budget is used up", **facts)
 
 
 def refused(wait: Wait, why: str, response: Mapping[str, Any], now_s: float) -> AwsCallError:

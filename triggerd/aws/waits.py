@@ -3,7 +3,7 @@
 import asyncio
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from botocore import xform_name
@@ -79,7 +79,7 @@ class Wait:
         definition: WaiterDefinition,
         delay_s: float,
         max_attempts: int,
-        queries: Sequence[Any],
+        queries: tuple[Any, ...],
         on_poll: Callable[[Progress], None] | None,
     ) -> None:
         self.definition = definition
@@ -94,15 +94,24 @@ class Wait:
         self.polls = 0
         self.last_status: str | None = None
 
-    def answered(self, response: Mapping[str, Any], sent_s: float) -> bool:
-        """Count one answer to a poll sent at `sent_s`; True where it used the budget up.
+    @property
+    def reads(self) -> Hashable:
+        """Equal for waits that read the same from one answer."""
+        return id(self.definition), self.queries
+
+    def status_in(self, response: Mapping[str, Any]) -> str | None:
+        """The status that this answer shows, by the wait's own queries, else by the waiter's expressions."""
+        status = first_status(self.queries, response) if self.queries else None
+        return status or self.definition.acceptors.status_in(response)
+
+    def answered(self, status: str | None, sent_s: float) -> bool:
+        """Count one answer to a poll sent at `sent_s`, which showed `status`; True where it used the budget up.
 
         Time lost to throttles, the network or a queue is what lies between the instant this wait wanted its poll
         and the instant the answered one was sent; it moves the end of the budget by as much.
         """
         self.polls += 1
-        status = first_status(self.queries, response) if self.queries else None
-        self.last_status = status or self.definition.acceptors.status_in(response) or self.last_status
+        self.last_status = status or self.last_status
         if self.end_s is None:
             self.end_s = sent_s + self.span_s
             return self.span_s <= 0
