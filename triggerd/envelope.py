@@ -25,7 +25,10 @@ VERSION = 1
 MAX_ENVELOPE_BYTES = 256 * 1024
 """Limit of a trigger and of an event envelope. 100 of them make one script call, so this bounds what one call moves."""
 
+MAX_CLASSPATH_CHARS = 512
 _MAX_DEPTH = 32
+_MAX_SET_BYTES = 32 * 1024
+"""Of one set: members whose hashes collide on purpose make it cost the square of their number."""
 _INT_RANGE = range(-(2**63), 2**64)
 
 
@@ -111,7 +114,7 @@ def decode_trigger(envelope: bytes) -> TriggerEnvelope:
     check_size("the envelope", envelope)
     fields = unpack_versioned(envelope)
     match fields:
-        case [_, bytes() as resume, str() as classpath, bytes() as kwargs] if classpath:
+        case [_, bytes() as resume, str() as classpath, bytes() as kwargs] if 0 < len(classpath) <= MAX_CLASSPATH_CHARS:
             return TriggerEnvelope(classpath, kwargs, resume)
     raise EnvelopeDecodeError("a trigger envelope is [version, resume, classpath, kwargs]")
 
@@ -132,12 +135,19 @@ def check_size(what: str, envelope: bytes) -> None:
         raise EnvelopeTooLargeError(what, len(envelope), MAX_ENVELOPE_BYTES)
 
 
+def _pack_set(value: set[Any] | frozenset[Any]) -> bytes:
+    packed = pack(sorted(map(pack, value)))
+    if len(packed) > _MAX_SET_BYTES:
+        raise TypeError(f"a set of {len(packed):,} bytes, the limit is {_MAX_SET_BYTES:,}: pass a list")
+    return packed
+
+
 # msgpack extension types for what plain msgpack has no word for: code -> (type, to bytes, from bytes).
 # The codes are on the wire: never reuse one. Sets are sorted by their bytes, so that equal sets make equal envelopes.
 _EXTENSIONS: dict[int, tuple[type, Callable[[Any], bytes], Callable[[bytes], Any]]] = {
     1: (tuple, lambda value: pack(list(value)), lambda data: tuple(unpack(data))),
-    2: (set, lambda value: pack(sorted(map(pack, value))), lambda data: set(map(unpack, unpack(data)))),
-    3: (frozenset, lambda value: pack(sorted(map(pack, value))), lambda data: frozenset(map(unpack, unpack(data)))),
+    2: (set, _pack_set, lambda data: set(map(unpack, unpack(data)))),
+    3: (frozenset, _pack_set, lambda data: frozenset(map(unpack, unpack(data)))),
     4: (dt.datetime, lambda value: value.isoformat().encode(), lambda data: dt.datetime.fromisoformat(data.decode())),
     5: (dt.date, lambda value: value.isoformat().encode(), lambda data: dt.date.fromisoformat(data.decode())),
     6: (
@@ -162,6 +172,8 @@ def _extend(value: Any) -> msgpack.ExtType:
 def _restore(code: int, data: bytes) -> Any:
     if code not in _EXTENSIONS:
         raise EnvelopeDecodeError(f"extension type {code} is unknown to this triggerd")
+    if code in (2, 3) and len(data) > _MAX_SET_BYTES:
+        raise EnvelopeDecodeError(f"a set of {len(data):,} bytes, the limit is {_MAX_SET_BYTES:,}")
     return _EXTENSIONS[code][2](data)
 
 

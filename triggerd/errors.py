@@ -15,7 +15,8 @@ class ConfigError(TriggerdError):
     code = "config"
 
     def __init__(self, key: str, value: object, why: str) -> None:
-        super().__init__(f"{key} = {value!r}: {why}")
+        shown = "" if value is ... else f" = {value!r}"  # `...` stands for a value that is not to be shown
+        super().__init__(f"{key}{shown}: {why}")
         self.key, self.value, self.why = key, value, why
 
 

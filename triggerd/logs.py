@@ -5,7 +5,6 @@ A line is an event and fields: ``log.info("lease lapsed", queue="default")``. It
 
 import logging
 import os
-import re
 import sys
 from contextvars import ContextVar
 from typing import Any, TextIO
@@ -14,15 +13,12 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from triggerd.redact import redacted
 from triggerd.settings import LogSettings
 
 # (trigger id, classpath) of the run that is being driven. One variable per run, not one per field:
 # it is set for every single trigger.
 _run: ContextVar[tuple[str, str] | None] = ContextVar("triggerd_run", default=None)
-
-_URL_PASSWORD = re.compile(r"(\w+://[^/\s:@]*:)[^/\s@]+(?=@)")
-_SECRET_NAME = re.compile(r"passw|secret|token|credential|signing_key", re.IGNORECASE)
-_HIDDEN = "***"
 
 # syslog's severities, which journald reads from the start of a line.
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -36,11 +32,6 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 def bind_run(trigger_id: str, classpath: str) -> None:
     """Put these on every further line of the current task and of the tasks that it starts."""
     _run.set((trigger_id, classpath))
-
-
-def redact_url(url: str) -> str:
-    """`url` without its password."""
-    return _URL_PASSWORD.sub(rf"\1{_HIDDEN}", url)
 
 
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
@@ -102,16 +93,17 @@ def _add_run(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict
 
 
 def _redact(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    for key, value in line.items():
-        if _SECRET_NAME.search(key):
-            line[key] = _HIDDEN
-        elif isinstance(value, str) and "://" in value:
-            line[key] = redact_url(value)
-    return line
+    plain: EventDict = redacted(dict(line))
+    return plain
 
 
 def _to_json(line: dict[str, Any], **_options: Any) -> str:
-    return msgspec.json.encode(line, enc_hook=repr).decode()
+    try:
+        return msgspec.json.encode(line, enc_hook=repr).decode()
+    except (UnicodeEncodeError, TypeError, ValueError):
+        # A foreign id with bytes that are no text, a key that is no text: the line is kept, spelt out.
+        safe = {str(key): ascii(value) if not isinstance(value, (int, float)) else value for key, value in line.items()}
+        return msgspec.json.encode(safe).decode()
 
 
 def _is_journal(out: TextIO) -> bool:

@@ -10,7 +10,8 @@ _SECRET = re.compile(
     r"|authorization|signature|bearer|cookie|^(pwd|auth)$|_(pwd|auth)$",
     re.IGNORECASE,
 )
-_URL_PASSWORD = re.compile(r"(\w+://[^\s/@:]*:)[^\s/@]+(?=@)")
+# In the user part, up to the last @ of the host's part, or as a parameter (unix:///x.sock?password=...).
+_URL_PASSWORD = re.compile(r"(\w+://[^\s/@:]*:)[^\s/]+(?=@)|(?<=[?&]password=)[^\s&]+", re.IGNORECASE)
 
 
 def redacted(value: Any) -> Any:
@@ -23,5 +24,5 @@ def redacted(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(redacted(member) for member in value)
     if isinstance(value, str):
-        return _URL_PASSWORD.sub(rf"\1{HIDDEN}", value)
+        return _URL_PASSWORD.sub(lambda found: (found[1] or "") + HIDDEN, value)
     return value

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
+import redis
 
 from triggerd.envelope import MAX_ENVELOPE_BYTES
 from triggerd.errors import ConfigError, NameNotValidError
@@ -162,6 +163,7 @@ def check(settings: Settings) -> None:
     for key, value, sound, why in _rules(settings):
         if not sound:
             raise ConfigError(key, value, why)
+    _check_url(settings.redis.url)
     for queue in settings.queues:
         try:
             check_name("queue", queue)
@@ -169,9 +171,17 @@ def check(settings: Settings) -> None:
             raise ConfigError("queues", queue, str(error)) from error
 
 
+def _check_url(url: str) -> None:
+    try:
+        redis.ConnectionPool.from_url(url).make_connection()  # parsed and built; nothing is connected
+    except Exception:  # noqa: BLE001 - redis-py raises what it likes, and repeats parts of the URL: a password, maybe
+        why = "not understood; redis://[user[:password]@]host[:port][/db], rediss://..., or unix://path[?db=0]"
+        raise ConfigError("redis.url", ..., why) from None
+
+
 def _rules(settings: Settings) -> Iterator[tuple[str, object, bool, str]]:
     """Every rule as (key, value, whether it holds, what it says)."""
-    redis, http, aws = settings.redis, settings.http, settings.aws
+    server, http, aws = settings.redis, settings.http, settings.aws
     yield "queues", settings.queues, bool(settings.queues), "name at least one queue"
     yield ("queues", settings.queues, len(set(settings.queues)) == len(settings.queues), "a queue is named twice")
     yield "capacity", settings.capacity, settings.capacity >= 1, "at least 1"
@@ -194,24 +204,24 @@ def _rules(settings: Settings) -> Iterator[tuple[str, object, bool, str]]:
         f"1,024 to {MAX_ENVELOPE_BYTES:,} bytes",
     )
     # The URL itself is not repeated: it may hold a password.
-    scheme = redis.url.partition("://")[0]
+    scheme = server.url.partition("://")[0]
     yield (
         "redis.url",
         f"{scheme[:10]}://...",
         scheme in _REDIS_SCHEMES,
         f"begins with one of {', '.join(_REDIS_SCHEMES)}",
     )
-    yield ("redis.command_timeout_ms", redis.command_timeout_ms, redis.command_timeout_ms >= 100, "at least 100 ms")
-    yield ("redis.connect_retry_ms", redis.connect_retry_ms, redis.connect_retry_ms >= 10, "at least 10 ms")
+    yield ("redis.command_timeout_ms", server.command_timeout_ms, server.command_timeout_ms >= 100, "at least 100 ms")
+    yield ("redis.connect_retry_ms", server.connect_retry_ms, server.connect_retry_ms >= 10, "at least 10 ms")
     yield (
         "drain_timeout_s",
         settings.drain_timeout_s,
-        settings.drain_timeout_s * 1000 > redis.command_timeout_ms,
-        f"longer than redis.command_timeout_ms ({redis.command_timeout_ms} ms), or the last publish is cut off",
+        86_400 >= settings.drain_timeout_s > server.command_timeout_ms / 1000,
+        f"longer than redis.command_timeout_ms ({server.command_timeout_ms} ms), or the last publish is cut off",
     )
     yield "http.port", http.port, 0 <= http.port <= 65_535, "0 to 65535"
     yield "aws.max_concurrent_calls", aws.max_concurrent_calls, aws.max_concurrent_calls >= 1, "at least 1"
     for key in ("connect_timeout_s", "read_timeout_s", "keepalive_s", "start_rate_per_s"):
         value = getattr(aws, key)
-        yield f"aws.{key}", value, value > 0, "more than 0"
+        yield f"aws.{key}", value, 0 < value < float("inf"), "more than 0"
     yield "aws.start_burst", aws.start_burst, aws.start_burst >= 1, "at least 1"

@@ -374,3 +374,36 @@ def test_no_server_gives_a_typed_error_in_bounded_time() -> None:
     with pytest.raises(RedisUnavailableError):
         redis.run_many([Call("ping", ("PING",), nothing)])
     redis.close()
+
+
+def test_a_record_damaged_by_hand_harms_neither_its_batch_nor_its_owner(redis: SyncRedis) -> None:
+    enqueue(redis, "bad", "good")
+    for name, value in (("seq", "x"), ("adoptions", "y"), ("deferred", "z")):
+        command(redis, "HSET", KEYS.record("bad"), name, value)
+    assert [(trigger.id, trigger.seq, trigger.deferred_ms > 0) for trigger in claim(redis)] == [
+        ("bad", 0, False), ("good", 0, True),
+    ]  # fmt: skip
+    command(redis, "DEL", KEYS.consumer("a"))
+    redis.run(LEASES.renew("b", LEASE_MS))
+    assert [trigger.adoptions for trigger in redis.run(LEASES.adopt("b", "a", 10)).triggers] == [1, 1]
+
+
+def test_a_trigger_that_cannot_be_expired_does_not_stand_in_the_way_of_others(redis: SyncRedis) -> None:
+    command(redis, "SET", KEYS.events("broken"), "no stream")
+    enqueue(redis, *(f"stuck{n}" for n in range(3)), timeout_ms=1, reply_to="broken")
+    enqueue(redis, "free", timeout_ms=2)
+    ended: list[tuple[str, str]] = []
+
+    def sweep() -> bool:
+        ended.extend(redis.run(QUEUE.expire("sweeper", RETENTION_MS, 3)))
+        return bool(ended)
+
+    eventually_sync(sweep)
+    assert ended == [("free", "timed_out")]
+    assert in_flight(redis, "stuck0").owner == ""
+
+
+def test_the_word_of_a_drained_consumer_does_not_stay_for_ever(redis: SyncRedis) -> None:
+    redis.run(LEASES.renew("a", LEASE_MS))
+    redis.run(LEASES.drain("a"))
+    assert 0 < int(str(command(redis, "PTTL", KEYS.consumer("a")))) <= 7 * 24 * 3600 * 1000

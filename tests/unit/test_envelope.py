@@ -120,3 +120,17 @@ def test_kwargs_that_are_no_map_of_names_are_refused_when_they_are_unpacked(kwar
     envelope = decode_trigger(b"\x94\x01" + pack_binary(b"") + pack("a.B") + pack_binary(kwargs))
     with pytest.raises(EnvelopeDecodeError):
         envelope.kwargs()
+
+
+def test_a_set_that_could_cost_the_square_of_its_size_is_refused_on_both_sides() -> None:
+    with pytest.raises(EnvelopePackError, match="pass a list"):
+        pack({"ids": set(range(100_000))})
+    members = pack([pack(number) for number in range(100_000)])
+    forged = b"\xc9" + len(members).to_bytes(4, "big") + b"\x02" + members
+    with pytest.raises(EnvelopeDecodeError, match="the limit is"):
+        unpack(forged)
+
+
+def test_a_classpath_longer_than_any_is_no_classpath() -> None:
+    with pytest.raises(EnvelopeDecodeError):
+        decode_trigger(b"\x94\x01" + pack_binary(b"") + pack("a." + "b" * 600) + pack_binary(pack({})))

@@ -112,6 +112,10 @@ def test_a_naive_moment_is_refused() -> None:
         DateTimeTrigger(datetime(2026, 1, 1))  # noqa: DTZ001 - the very thing that is refused
 
 
+def test_a_moment_may_be_text_as_a_shell_has_it() -> None:
+    assert DateTimeTrigger("2026-01-02T03:04:05+00:00").moment == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
 async def test_what_a_trigger_cannot_serialize_is_found_here_too() -> None:
     with pytest.raises(EnvelopePackError):
         await run_trigger(SuccessTrigger(object()))

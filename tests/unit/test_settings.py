@@ -105,6 +105,9 @@ def test_an_unknown_key_of_a_connection_is_refused(tmp_path: Path) -> None:
         ('[logs]\nformat = "xml"', r"logs\.format = 'xml'"),
         ("[aws]\nread_timeout_s = 0", r"aws\.read_timeout_s = 0"),
         ("redis = 3", r"redis = 3: a table"),
+        ('[redis]\nurl = "redis://h:abc"', r"redis\.url: not understood"),
+        ('[redis]\nurl = "redis://h/0?foo=bar"', r"redis\.url: not understood"),
+        ("drain_timeout_s = inf", r"drain_timeout_s = inf"),
         ("capacity = ", r"config file.*cannot be read"),
     ],
 )
@@ -157,3 +160,36 @@ def test_waiter_folders_in_a_file_are_relative_to_that_file(tmp_path: Path) -> N
     file = tmp_path / "triggerd.toml"
     file.write_text('[aws]\nwaiter_folders = ["waiters", "/etc/waiters"]\n')
     assert load(file, {}, {}).aws.waiter_folders == (str(tmp_path / "waiters"), "/etc/waiters")
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ('[redis]\npassword = "hunter2"', {}),
+        ('redis = "redis://:hunter2@h"', {}),
+        ("", {"TRIGGERD_REDIS__PASSWORD": "hunter2"}),
+        ("", {"TRIGGERD_REDIS": "redis://:hunter2@h"}),
+        ("", {"TRIGGERD_REDIS": "redis://:hunter2@h", "TRIGGERD_REDIS__URL": "redis://:hunter2@h"}),
+        ('[redis]\nurl = "redis://:hun/ter2@h"', {}),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path: Path, text: str, environ: dict[str, str]) -> None:
+    file = tmp_path / "triggerd.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(file, environ, {})
+    assert "hunter2" not in str(caught.value)
+    assert "hun" not in str(caught.value)
+
+
+def test_what_kubernetes_puts_beside_a_service_is_no_setting() -> None:
+    environ = {
+        "TRIGGERD_PORT": "tcp://10.0.0.1:9464",
+        "TRIGGERD_SERVICE_HOST": "10.0.0.1",
+        "TRIGGERD_PORT_9464_TCP": "x",
+    }
+    assert load(None, environ, {}) == Settings()
+
+
+def test_a_list_in_the_environment_may_have_spaces() -> None:
+    assert load(None, {"TRIGGERD_ALLOW": "a.*, b.*"}, {}).allow == ("a.*", "b.*")

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from triggerd.errors import ConfigError
+from triggerd.redact import redacted
 from triggerd.settings import Settings, check
 
 DEFAULT_FILE = Path("/etc/triggerd/triggerd.toml")
@@ -19,6 +20,8 @@ ENV_PREFIX = "TRIGGERD_"
 ENV_FILE = "TRIGGERD_CONFIG"
 """Names the config file, so it is no setting."""
 
+# What Kubernetes puts into every pod beside a Service that is called triggerd.
+_KUBERNETES = re.compile(r"TRIGGERD_(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP).*)?)")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -73,14 +76,16 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """``TRIGGERD_A__B=x`` as ``{"a": {"b": "x"}}``."""
     tree: dict[str, Any] = {}
     for name in sorted(environ):
-        if not name.startswith(ENV_PREFIX) or name == ENV_FILE:
+        if not name.startswith(ENV_PREFIX) or name == ENV_FILE or _KUBERNETES.fullmatch(name):
             continue
         *sections, key = name.removeprefix(ENV_PREFIX).lower().split("__")
         table = tree
         for section in sections:
             table = table.setdefault(section, {})
             if not isinstance(table, dict):
-                raise ConfigError(name, environ[name], f"{section!r} is given both as a value and as a table")
+                raise ConfigError(
+                    name, _shown(name, environ[name]), f"{section!r} is given both as a value and as a table"
+                )
         table[key] = environ[name]
     return tree
 
@@ -124,7 +129,8 @@ def _value(value: Any, kind: Any, where: str, source: _Source) -> Any:
     if isinstance(value, str):
         value = _duration(value, where)
         if source.env and typing.get_origin(kind) is tuple:
-            value = _json(value) if value.startswith("[") else [part for part in value.split(",") if part]
+            parts = (part.strip() for part in value.split(","))
+            value = _json(value) if value.startswith("[") else [part for part in parts if part]
         elif source.env and typing.get_origin(kind) is dict:
             value = _json(value)
     try:
@@ -151,8 +157,10 @@ def _json(text: str) -> Any:
 
 
 def _shown(where: str, value: Any) -> Any:
-    # A URL may hold a password, and this ends up in a log.
-    return "..." if "url" in where.rpartition(".")[2] else value
+    """`value` for a message, or ``...`` where it may hold a secret: this ends up in a log."""
+    key = where.rpartition(".")[2].lower()
+    hidden = "url" in key or "://" in str(value) or redacted({key: value}) != {key: value}
+    return ... if hidden else value
 
 
 def _is_struct(kind: Any) -> bool:

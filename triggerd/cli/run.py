@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ def run(
         if redis is not None:
             overrides["redis"] = {"url": redis}
         serve(load(file, os.environ, overrides))
+    _leave()
 
 
 def serve(settings: Settings) -> None:
@@ -67,5 +70,15 @@ def serve(settings: Settings) -> None:
     async def main() -> None:
         await Daemon(settings, os.environ).run()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+    # No asyncio.Runner: its end waits for every task and thread, so for a trigger that heeds no cancellation.
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(main())
+
+
+def _leave() -> None:
+    """Exit 0 at once: everything was handed over, and a thread that a trigger started must not keep the process."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -115,9 +115,9 @@ class Claimer:
         started = 0
         try:
             claimed = await self._redis.run(self._consumer.triggers.claim(self._consumer.name, wanted))
-            started = self._start(claimed.triggers)
+            started = self._start(claimed.triggers, first_claim=True)
         finally:
-            self._capacity.give_back(wanted - started)
+            self._capacity.unreserve(wanted - started)
         self._metrics.claimed.inc(started)
         if not claimed.lease_held:
             self._lease.hurry()
@@ -146,7 +146,7 @@ class Claimer:
                 adopted = await self._redis.run(self._consumer.leases.adopt(self._consumer.name, dead.name, wanted))
                 started = self._start(adopted.triggers)
             finally:
-                self._capacity.give_back(wanted - started)
+                self._capacity.unreserve(wanted - started)
             total += started
             self.last_cycle_s = monotonic_s()
             if adopted.status == "own_lease_lapsed":
@@ -178,7 +178,7 @@ class Claimer:
         loaded, page = 0, await self._redis.run(triggers.pending(name))
         while page:
             ours.update(page)
-            loaded += await self._load([entry for entry in page if entry not in runs])
+            loaded += await self._load([entry for entry in page if not runs.runs_entry(entry)])
             self.last_cycle_s = monotonic_s()
             page = await self._redis.run(triggers.pending(name, page[-1]))
         lost = [run for run in ran_before if run.entry not in ours and not run.settling]
@@ -198,9 +198,9 @@ class Claimer:
             loaded += self._start(triggers)
         return loaded
 
-    def _start(self, triggers: Sequence[ClaimedTrigger]) -> int:
+    def _start(self, triggers: Sequence[ClaimedTrigger], *, first_claim: bool = False) -> int:
         for trigger in triggers:
-            self._runner.start(trigger)
+            self._runner.start(trigger, first_claim=first_claim)
         return len(triggers)
 
     async def _trouble(self, error: Exception) -> None:

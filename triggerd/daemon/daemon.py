@@ -126,9 +126,12 @@ class Daemon:
         _, late = await asyncio.wait(drains, timeout=limit_s)
         for task in late:
             await end_task(task)
-        if late:
-            left = self._unpublished()
-            log.warning("the drain was cut off; peers take over when the lease has run out", unpublished=left)
+        for service in self._services:
+            if not service.handed_over:
+                left, queue = service.settler.backlog, service.consumer.queue
+                log.warning("not handed over in time; peers wait for the lease's end", queue=queue, unpublished=left)
+            elif service.runner.runs:
+                log.warning("runs did not end in time, and are cut off", runs=len(service.runner.runs))
         await self._close_services()
         log.info("drained", seconds=round(monotonic_s() - began_s, 3))
 

@@ -2,6 +2,7 @@
 
 from triggerd.clock import wall_ms
 from triggerd.envelope import pack_binary
+from triggerd.errors import TriggerdError
 from triggerd.event import EventError, ended_prefix
 
 _MAX_MESSAGE_CHARS = 4_000
@@ -19,8 +20,8 @@ def message_of(error: BaseException) -> str:
 
 def described(error: BaseException) -> EventError:
     """`error` for the wire. Our own errors have a code; whatever else a trigger raised is ``trigger_raised``."""
-    code = getattr(error, "code", None)
-    code = code if isinstance(code, str) and code.isidentifier() else "trigger_raised"
+    # Only ours: other libraries' exceptions have codes of their own (SQLAlchemy's "e3q8").
+    code = error.code if isinstance(error, TriggerdError) else "trigger_raised"
     return EventError(code, message_of(error), type(error).__name__)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from triggerd.errors import ConfigError
+from triggerd.errors import TriggerdError
 from triggerd.metrics import Metrics
 from triggerd.settings import HttpSettings
 
@@ -34,7 +34,7 @@ class HttpServer:
         """Listen.
 
         Raises:
-            ConfigError: The address is taken or not ours.
+            TriggerdError: The address is taken or not ours.
         """
         app = web.Application()
         app.add_routes(
@@ -52,7 +52,9 @@ class HttpServer:
             await site.start()
         except OSError as error:
             await self.stop()
-            raise ConfigError("http.port", self._settings.port, f"cannot listen: {error.strerror or error}") from error
+            # No ConfigError: who holds the port may be gone at the next start.
+            address = f"{self._settings.host}:{self._settings.port}"
+            raise TriggerdError(f"http: cannot listen on {address}: {error.strerror or error}") from error
         host, port = self._runner.addresses[0][:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -23,6 +23,7 @@ from triggerd.streams.connection import BLOCK_MS, AsyncRedis
 from triggerd.trigger import AwsContext
 
 _STUCK_AFTER_S = 30.0
+_LOST_CALL_TAKES = 4  # command time-outs: three attempts and the pauses between them
 _STOP_RUNS_WITHIN_S = 0.5  # peers are to adopt within a second of the drain
 _STOPPED_AT_ONCE = 500
 _WORK_CONNECTIONS = 8  # claim, settle, sweep, and up to 4 checkpoints
@@ -69,6 +70,7 @@ class QueueService:
         )
         self._connections = (self._work, lease_redis, wake_redis, hint_redis)
         self.consumer = consumer
+        self.handed_over = False
         self.settler = Settler(self._work, consumer, metrics, result_ttl_s=settings.result_ttl_s)
         self.runner = Runner(
             shared.registry,
@@ -84,6 +86,8 @@ class QueueService:
         self._sweeper = Sweeper(self._work, consumer, self.runner, metrics, result_ttl_s=settings.result_ttl_s)
         self._hints = HintListener(hint_redis, consumer, self.runner, metrics)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        # Redis being away is no lack of progress, however long a lost call takes.
+        self._stuck_after_s = max(_STUCK_AFTER_S, _LOST_CALL_TAKES * timeout_ms / 1000)
 
     async def prepare(self) -> None:
         """Make the stream and its group, waiting for Redis as long as it takes."""
@@ -114,7 +118,7 @@ class QueueService:
 
     def stuck(self) -> Iterator[str]:
         """The loops that make no progress. Redis being away is no such thing: the loops turn all the same."""
-        too_old_s = monotonic_s() - _STUCK_AFTER_S
+        too_old_s = monotonic_s() - self._stuck_after_s
         claim = self._tasks.get("claim")
         if claim is not None and not claim.done() and self.claimer.last_cycle_s < too_old_s:
             yield f"claim {self.consumer.queue}"
@@ -141,6 +145,7 @@ class QueueService:
         await self._stop("lease")
         await self._work.run(self.consumer.leases.drain(self.consumer.name))
         log.info("handed over", queue=self.consumer.queue, still_cleaning_up=len(self.runner.runs))
+        self.handed_over = True
         await self.runner.runs.wait_empty()
 
     async def close(self) -> None:

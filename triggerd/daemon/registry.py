@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triggerd.clock import monotonic_s
+from triggerd.daemon.failures import message_of
 from triggerd.errors import (
     ClasspathNotAllowedError,
     ClasspathNotFoundError,
@@ -111,6 +112,7 @@ class Registry:
             if len(self._refused) >= _REFUSED_KEPT:
                 del self._refused[next(iter(self._refused))]
             self._refused[classpath] = (monotonic_s(), error)
+            error.__cause__ = None  # its traceback holds the frames of a whole import
             raise
         finally:
             del self._loading[classpath]
@@ -140,7 +142,7 @@ def build(found: TriggerClass, kwargs: Mapping[str, Any]) -> Any:
     """
     try:
         return found.cls(**kwargs)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # not even KeyboardInterrupt: it would end the daemon, and then its adopter
         raise TriggerArgumentsError(found.classpath, _why_refused(found.cls, kwargs, error)) from error
 
 
@@ -171,11 +173,11 @@ def _why_not_imported(module_name: str, error: BaseException) -> str:
         and (module_name == error.name or module_name.startswith(f"{error.name}."))
     ):
         return f"there is no module {error.name!r} in the daemon's environment"
-    return f"importing {module_name!r} failed: {type(error).__name__}: {error}"
+    return f"importing {module_name!r} failed: {type(error).__name__}: {message_of(error)}"
 
 
 def _why_refused(cls: type[Any], kwargs: Mapping[str, Any], error: BaseException) -> str:
-    why = f"{type(error).__name__}: {error}"
+    why = f"{type(error).__name__}: {message_of(error)}"
     try:
         parameters = inspect.signature(cls).parameters
     except (TypeError, ValueError):

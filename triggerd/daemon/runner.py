@@ -4,7 +4,7 @@ Whatever the trigger does (raise, return nothing, yield nonsense) becomes the `f
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from triggerd.clock import wall_ms
@@ -59,14 +59,18 @@ class Runner:
         self._max_envelope_bytes = max_envelope_bytes
         self.runs = RunTable()
 
-    def start(self, claimed: ClaimedTrigger) -> None:
+    def start(self, claimed: ClaimedTrigger, *, first_claim: bool = False) -> None:
         """Run a trigger that has just become ours. Its place in the capacity is reserved already."""
-        if claimed.entry in self.runs:
-            self.capacity.give_back(1)
+        running = self.runs.by_entry(claimed.entry)
+        if running is not None:
+            if running.over and not running.settled and running.successor is None:
+                running.successor = claimed  # released, and ours again before it has ended: it begins anew then
+            else:
+                self.capacity.give_back(1)
             return
         run = Run(claimed)
         self.runs.add(run)
-        if claimed.seq == 0 and claimed.adoptions == 0:
+        if first_claim:
             self._metrics.pickup_latency.observe(max(0, wall_ms() - claimed.deferred_ms) / 1000)
         run.task = asyncio.create_task(self._run(run, claimed), name=f"trigger {run.id}")
 
@@ -82,10 +86,18 @@ class Runner:
             del claimed  # the envelope is not needed any more, and a wait may last for days
             if trigger is not None:
                 await self._attend(run, trigger)
-        except Exception:
-            log.exception("a run broke the daemon's own code; its trigger stays unfinished", trigger_id=run.id)
+        except BaseException as error:  # whatever a trigger's code can raise, its caller must hear
+            if isinstance(error, asyncio.CancelledError) and _task().cancelling():
+                raise  # the process ends
+            await self._broken(run, error)
         finally:
             self._forget(run)
+
+    async def _broken(self, run: Run, error: BaseException) -> None:
+        """Something went wrong outside of run(): in the constructor, in a property, or in this very code."""
+        log.error("a run broke", trigger_id=run.id, error=message_of(error), exc_info=error)
+        if not run.over:
+            await self._end(run, "failed", described(error))
 
     async def _load(self, run: Run, claimed: ClaimedTrigger) -> Any | None:
         """The trigger, ready to run; None where it cannot be had: then it was buried and its caller told."""
@@ -116,21 +128,23 @@ class Runner:
         finally:
             cleanup = getattr(type(trigger), "cleanup", None)
             if cleanup is not None and cleanup is not BaseTrigger.cleanup:
-                await self._bounded(trigger.cleanup(), CLEAN_UP_WITHIN_S, "cleanup()")
+                await self._bounded(trigger.cleanup, CLEAN_UP_WITHIN_S, "cleanup()")
 
     async def _drive(self, run: Run, trigger: Any) -> None:
         """Take event after event, each published before the generator goes on."""
         events: Any = None
-        multi_event = bool(getattr(trigger, "multi_event", False))
         try:
+            multi_event = bool(getattr(trigger, "multi_event", False))
             events = _open(trigger)
             while not run.over:
                 fired = await self._next(run, events)
                 if run.cause is not None:
                     break  # stopped, whether the trigger obeyed or caught it and yielded all the same
                 await self._fire(run, fired, multi_event=multi_event)
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - the trigger's failure, not ours
-            if not run.over:
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            if not run.over:  # the trigger's failure, not ours
                 await self._fail(run, error)
         finally:
             if events is not None:
@@ -177,7 +191,7 @@ class Runner:
         message = f"cancelled by {run.cancelled_by}" if run.cancelled_by else "cancelled"
         on_cancel = getattr(type(trigger), "on_cancel", None)
         if on_cancel is not None and on_cancel is not BaseTrigger.on_cancel:
-            problem = await self._bounded(trigger.on_cancel(), ON_CANCEL_WITHIN_S, "on_cancel()")
+            problem = await self._bounded(trigger.on_cancel, ON_CANCEL_WITHIN_S, "on_cancel()")
             message += f"; {problem}, the remote work may go on" if problem else ""
         log.info("trigger cancelled", trigger_id=run.id, how=message)
         await self._end(run, "cancelled", EventError("cancelled", message))
@@ -230,15 +244,15 @@ class Runner:
         if getattr(events, "ag_frame", events) is None:
             return
         if run.settled:
-            await self._bounded(_finish(events), CLEAN_UP_WITHIN_S, "run() after its event")
-        if getattr(events, "ag_frame", events) is not None:
-            await self._bounded(events.aclose(), CLEAN_UP_WITHIN_S, "closing run()")
+            await self._bounded(lambda: _finish(events), CLEAN_UP_WITHIN_S, "run() after its event")
+        if getattr(events, "ag_frame", events) is not None and hasattr(events, "aclose"):
+            await self._bounded(events.aclose, CLEAN_UP_WITHIN_S, "closing run()")
 
-    async def _bounded(self, step: Awaitable[object], limit_s: float, what: str) -> str | None:
+    async def _bounded(self, step: Callable[[], Awaitable[object]], limit_s: float, what: str) -> str | None:
         """Await a step of the trigger whose failure changes no outcome. Answers what went wrong, if anything."""
         try:
             async with asyncio.timeout(limit_s):
-                await step
+                await step()
         except asyncio.CancelledError:
             if _task().cancelling():
                 raise
@@ -246,7 +260,7 @@ class Runner:
         except TimeoutError:
             self._metrics.overran.inc()
             problem = f"{what} took longer than {limit_s:g} s"
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - as in `_drive`
+        except BaseException as error:  # noqa: BLE001 - as in `_drive`
             problem = f"{what} failed: {message_of(error)}"
         else:
             return None
@@ -255,6 +269,10 @@ class Runner:
 
     def _forget(self, run: Run) -> None:
         self.runs.remove(run)
+        if run.successor is not None and not run.settled:
+            self.start(run.successor)
+        elif run.successor is not None:
+            self.capacity.give_back(1)
         self.capacity.give_back(1)
         if run.metrics is not None:
             run.metrics.running.dec()
@@ -289,6 +307,6 @@ async def _finish(events: Any) -> None:
 def _give_context(trigger: Any, context: RunContext) -> None:
     try:
         trigger.context = context
-    except AttributeError as error:
+    except Exception as error:
         classpath = f"{type(trigger).__module__}.{type(trigger).__qualname__}"
-        raise NotATriggerError(classpath, f"it has no place for its context: {error}") from error
+        raise NotATriggerError(classpath, f"it has no place for its context: {message_of(error)}") from error

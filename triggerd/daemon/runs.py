@@ -30,7 +30,7 @@ class Run:
     """One trigger on its way to its outcome. Written by its own task and by `stop`, in one event loop."""
 
     __slots__ = ("cancelled_by", "cause", "deadline_ms", "entry", "id", "interruptible", "metrics", "resume", "seq",
-                 "settled", "settling", "task")  # fmt: skip
+                 "settled", "settling", "successor", "task")  # fmt: skip
 
     def __init__(self, claimed: ClaimedTrigger) -> None:
         self.id, self.entry = claimed.id, claimed.entry
@@ -45,6 +45,8 @@ class Run:
         self.interruptible = False  # the task stands inside the trigger's run(), so it may be cancelled
         self.metrics: TriggerMetrics | None = None
         self.task: asyncio.Task[None] | None = None
+        # The same entry, ours again while this run, released before, still ends. It begins anew after that.
+        self.successor: ClaimedTrigger | None = None
 
     @property
     def over(self) -> bool:
@@ -57,6 +59,8 @@ class Run:
         The task is cancelled only while it stands in the trigger's run(). A publish, an on_cancel or a clean-up
         in progress is never cut off by this; the task looks at `cause` when it comes back from there.
         """
+        if cause is StopCause.DRAINED:
+            self.successor = None
         if self.over:
             return
         self.cause = cause
@@ -95,7 +99,12 @@ class Capacity:
         """Take places even beyond the limit: for triggers that are ours already."""
         self._used += places
 
+    def unreserve(self, places: int) -> None:
+        """Give places of a reservation back that were not needed: there is no more room than before it."""
+        self._used -= places
+
     def give_back(self, places: int) -> None:
+        """A run has ended."""
         was_full = self._used >= self.limit
         self._used -= places
         if was_full and self._used < self.limit:
@@ -126,6 +135,11 @@ class RunTable:
 
     def by_entry(self, entry: str) -> Run | None:
         return self._by_entry.get(entry)
+
+    def runs_entry(self, entry: str) -> bool:
+        """Whether this entry has a run that will bring it to its outcome, or one that waits for its turn."""
+        run = self._by_entry.get(entry)
+        return run is not None and (not run.over or run.settled or run.successor is not None)
 
     def add(self, run: Run) -> None:
         self._by_entry[run.entry] = run

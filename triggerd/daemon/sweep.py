@@ -97,5 +97,9 @@ class HintListener:
         elif verb == "cancel":
             trigger_id, _, by = name.partition("\n")
             self._runner.cancel(trigger_id, by)
+        elif verb == "extended":
+            trigger_id, _, deadline_ms = name.partition("\n")
+            if deadline_ms.isdigit() and (run := self._runner.runs.by_id(trigger_id)):
+                run.deadline_ms = int(deadline_ms)
         elif verb == "retired" and (run := self._runner.runs.by_id(name)):
             run.stop(StopCause.EXPIRED)

@@ -12,9 +12,11 @@ _LONGEST_SLEEP_S = 3600.0
 
 
 class DateTimeTrigger(BaseTrigger):
-    """Fires at `moment`, an aware datetime; at once if it has passed. Payload: the moment."""
+    """Fires at `moment`, an aware datetime or its ISO 8601 text; at once if it has passed. Payload: the moment."""
 
-    def __init__(self, moment: datetime) -> None:
+    def __init__(self, moment: datetime | str) -> None:
+        if isinstance(moment, str):
+            moment = datetime.fromisoformat(moment)
         if not isinstance(moment, datetime) or moment.tzinfo is None:
             raise ValueError(f"moment = {moment!r}: an aware datetime is expected, such as datetime.now(UTC) + ...")
         self.moment = moment

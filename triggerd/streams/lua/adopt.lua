@@ -30,7 +30,8 @@ local given = give_all(entries)
 local answer = { 1 }
 for _, trigger in ipairs(given) do
   if not lease then
-    trigger[9] = int(redis.call('HINCRBY', P .. KEY.RECORD .. trigger[2], F.ADOPTIONS, 1))
+    trigger[9] = int(tonumber(trigger[9]) + 1)
+    redis.call('HSET', P .. KEY.RECORD .. trigger[2], F.ADOPTIONS, trigger[9])
   end
   answer[#answer + 1] = trigger
 end

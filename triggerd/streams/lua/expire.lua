@@ -13,6 +13,9 @@ local function sweep(zset, upto, outcome, prefix)
       redis.call('PUBLISH', P .. KEY.CONTROL, 'retired ' .. id)
       ended[#ended + 1] = id
       ended[#ended + 1] = outcome
+    else
+      -- Its result stream is no stream, say. Tried again in a minute: it must not stand in the way of the others.
+      redis.call('ZADD', zset, int(now + 60000), id)
     end
   end
 end

@@ -7,5 +7,5 @@ if redis.call('EXISTS', P .. KEY.RECORD .. id) == 0 then
   return -2
 end
 redis.call('ZADD', P .. KEY.DEADLINES, ARGV[2], id)
-redis.call('PUBLISH', P .. KEY.CONTROL, 'extended ' .. id)
+redis.call('PUBLISH', P .. KEY.CONTROL, 'extended ' .. id .. '\n' .. ARGV[2])
 return 1

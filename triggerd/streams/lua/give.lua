@@ -38,7 +38,9 @@ local function give(entry, fields)
     drop(entry)  -- the same id once more; the record says which entry is the trigger
     return false
   end
-  return { entry, id, env, reply, deadline or '0', r[2] or false, r[3] or '0', r[4] or false, r[5] or '0', r[6] or '0' }
+  -- Numbers as numbers say it, whatever somebody has put into the record by hand.
+  local function number(value) return int(tonumber(value) or 0) end
+  return { entry, id, env, reply, number(deadline), r[2] or false, number(r[3]), r[4] or false, number(r[5]), number(r[6]) }
 end
 
 -- give() each of these entries; whatever goes wrong with one becomes its dead letter.
