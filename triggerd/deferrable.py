@@ -36,13 +36,14 @@ class Deferrable:
     """
 
     deferrable: bool = True
-    _arguments: dict[str, Any]
+    _arguments: dict[str, Any] | None
     _deferring: TaskDeferred | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Remembered here, so that a subclass's own __init__ need not call ours.
         task = super().__new__(cls)
-        task._arguments = _named_arguments(cls, args, kwargs)
+        # Around a frozen dataclass's __setattr__.
+        object.__setattr__(task, "_arguments", _named_arguments(cls, args, kwargs))
         return task
 
     def execute(self, context: Any) -> Any:
@@ -69,11 +70,16 @@ class Deferrable:
             kwargs: Keyword arguments for the method; plain data.
         """
         _public_method(self, method_name)
-        self._deferring = TaskDeferred(trigger, method_name, timeout, dict(kwargs or {}))
-        raise self._deferring
+        deferring = TaskDeferred(trigger, method_name, timeout, dict(kwargs or {}))
+        object.__setattr__(self, "_deferring", deferring)
+        raise deferring
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """``(classpath, kwargs)`` from which a Resumer rebuilds this task: by default its constructor's arguments."""
+        if self._arguments is None:
+            raise TypeError(
+                f"{classpath_of(type(self))}: its constructor's arguments are not known: define serialize()"
+            )
         return classpath_of(type(self)), self._arguments
 
     def resume_execution(self, continuation: Continuation, event: Event) -> Any:
@@ -95,7 +101,7 @@ def call_task(task: Deferrable, step: Callable[[], Any]) -> tuple[Any, TaskDefer
     Raises:
         DeferSwallowedError: The task caught what `defer` raised; nothing was enqueued.
     """
-    task._deferring = None  # noqa: SLF001 - the other half of Deferrable.defer
+    object.__setattr__(task, "_deferring", None)  # the other half of Deferrable.defer
     try:
         result = step()
         if inspect.iscoroutine(result):
@@ -128,20 +134,21 @@ def _takes_event(method: Callable[..., Any]) -> bool:
     return any(p.name == "event" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _named_arguments(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def _named_arguments(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
     signature = inspect.signature(cls)
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError:
-        return {}  # the constructor is about to say it better
+        return None  # the constructor is about to say it better, or a __new__ of the subclass's own took them
     named: dict[str, Any] = {}
     for name, value in bound.arguments.items():
         kind = signature.parameters[name].kind
         if kind is inspect.Parameter.VAR_KEYWORD:
             named.update(value)
         elif kind is inspect.Parameter.VAR_POSITIONAL:
-            if value:
-                raise TypeError(f"{classpath_of(cls)} takes *{name}: define serialize(), arguments need names")
+            return None if value else named
+        elif kind is inspect.Parameter.POSITIONAL_ONLY:
+            return None
         else:
             named[name] = value
     return named

@@ -11,7 +11,7 @@ from triggerd.clock import wall_ms
 from triggerd.deferrable import Deferrable
 from triggerd.envelope import encode_trigger
 from triggerd.errors import EnvelopePackError, RedisRefusedError
-from triggerd.event import Continuation
+from triggerd.event import Continuation, Event
 from triggerd.keys import check_id, check_name
 from triggerd.streams.trigger_queue import DEFAULT_TIMEOUT_MS, NewTrigger
 
@@ -47,6 +47,10 @@ def plan_deferral(
         NameNotValidError: id, queue or reply_to cannot name a key. ValueError: a time-out that is none.
     """
     trigger_id = check_id(uuid.uuid4().hex if id is None else id)
+    if reply_to is None and getattr(trigger, "multi_event", False):
+        raise ValueError(
+            "reply_to=None keeps the final event only, and this trigger fires several: name a result stream"
+        )
     classpath, trigger_kwargs = serialized(trigger, "trigger")
     continuation = Continuation(
         method_name=method_name,
@@ -73,19 +77,18 @@ def serialized(thing: Any, what: str) -> tuple[str, Mapping[str, Any]]:
     )
 
 
-def next_leg(task: Deferrable, continuation: Continuation) -> dict[str, Any]:
-    """The arguments of a deferral that a continuation makes.
+def next_leg(task: Deferrable, continuation: Continuation, event: Event) -> dict[str, Any]:
+    """The arguments of a deferral that the continuation of `event` makes.
 
-    Its id follows from the first leg's id, so a continuation that is delivered twice defers once.
+    Its id follows from the first leg's id, so a continuation that is delivered twice defers once. Later events of a
+    multi_event trigger begin a line of their own.
     """
-    leg = continuation.leg + 1
-    return {
-        "id": f"{continuation.root}+{leg}",
-        "task": task,
-        "context": continuation.context,
-        "leg": leg,
-        "root": continuation.root,
-    }
+    root, leg = continuation.root or event.trigger_id, continuation.leg + 1
+    trigger_id = f"{root}+{leg}"
+    if event.seq > 1:
+        trigger_id = root = f"{trigger_id}.{event.seq}"
+        leg = 1
+    return {"id": trigger_id, "task": task, "context": continuation.context, "leg": leg, "root": root}
 
 
 def timeout_ms(timeout: float | timedelta | None) -> int:

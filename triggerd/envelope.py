@@ -10,6 +10,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -27,6 +28,7 @@ MAX_ENVELOPE_BYTES = 256 * 1024
 
 MAX_CLASSPATH_CHARS = 512
 _MAX_DEPTH = 32
+_SETS = (set, frozenset)
 _MAX_SET_BYTES = 32 * 1024
 """Of one set: members whose hashes collide on purpose make it cost the square of their number."""
 _INT_RANGE = range(-(2**63), 2**64)
@@ -42,11 +44,10 @@ def pack(value: Any, path: str = "value") -> bytes:
         EnvelopePackError: Something else stands in `value`; the error names its path and its type.
     """
     try:
-        packed: bytes = msgpack.packb(value, use_bin_type=True, strict_types=True, default=_extend)
+        return _pack(value, 0)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         _explain(value, path, 0)
         raise EnvelopePackError(path, str(error)) from error
-    return packed
 
 
 def unpack(data: bytes) -> Any:
@@ -56,7 +57,7 @@ def unpack(data: bytes) -> Any:
         EnvelopeDecodeError: These bytes are not msgpack, or hold a type that triggerd does not know.
     """
     try:
-        return msgpack.unpackb(data, raw=False, strict_map_key=False, use_list=True, ext_hook=_restore)
+        return _unpack(data, 0)
     except EnvelopeDecodeError:
         raise
     except Exception as error:  # msgpack and the types raise whatever hostile bytes lead them to
@@ -135,46 +136,57 @@ def check_size(what: str, envelope: bytes) -> None:
         raise EnvelopeTooLargeError(what, len(envelope), MAX_ENVELOPE_BYTES)
 
 
-def _pack_set(value: set[Any] | frozenset[Any]) -> bytes:
-    packed = pack(sorted(map(pack, value)))
-    if len(packed) > _MAX_SET_BYTES:
-        raise TypeError(f"a set of {len(packed):,} bytes, the limit is {_MAX_SET_BYTES:,}: pass a list")
+# msgpack extension types for what plain msgpack has no word for: code -> (type, to plain data, from plain data).
+# The codes are on the wire: never reuse one. Sets are sorted by their bytes, so that equal sets make equal envelopes.
+_EXTENSIONS: dict[int, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    1: (tuple, list, tuple),
+    2: (set, lambda value: sorted(value, key=pack), set),
+    3: (frozenset, lambda value: sorted(value, key=pack), frozenset),
+    4: (dt.datetime, dt.datetime.isoformat, dt.datetime.fromisoformat),
+    5: (dt.date, dt.date.isoformat, dt.date.fromisoformat),
+    6: (
+        dt.timedelta,
+        lambda value: [value.days, value.seconds, value.microseconds],
+        lambda plain: dt.timedelta(*plain),
+    ),
+    7: (Decimal, str, Decimal),
+}
+_BY_TYPE = {kind: (code, to_plain) for code, (kind, to_plain, _) in _EXTENSIONS.items()}
+
+
+def _pack(value: Any, depth: int) -> bytes:
+    packed: bytes = msgpack.packb(value, use_bin_type=True, strict_types=True, default=partial(_extend, depth))
     return packed
 
 
-# msgpack extension types for what plain msgpack has no word for: code -> (type, to bytes, from bytes).
-# The codes are on the wire: never reuse one. Sets are sorted by their bytes, so that equal sets make equal envelopes.
-_EXTENSIONS: dict[int, tuple[type, Callable[[Any], bytes], Callable[[bytes], Any]]] = {
-    1: (tuple, lambda value: pack(list(value)), lambda data: tuple(unpack(data))),
-    2: (set, _pack_set, lambda data: set(map(unpack, unpack(data)))),
-    3: (frozenset, _pack_set, lambda data: frozenset(map(unpack, unpack(data)))),
-    4: (dt.datetime, lambda value: value.isoformat().encode(), lambda data: dt.datetime.fromisoformat(data.decode())),
-    5: (dt.date, lambda value: value.isoformat().encode(), lambda data: dt.date.fromisoformat(data.decode())),
-    6: (
-        dt.timedelta,
-        lambda value: pack([value.days, value.seconds, value.microseconds]),
-        lambda data: dt.timedelta(*unpack(data)),
-    ),
-    7: (Decimal, lambda value: str(value).encode(), lambda data: Decimal(data.decode())),
-}
-_BY_TYPE = {kind: (code, to_bytes) for code, (kind, to_bytes, _) in _EXTENSIONS.items()}
+def _unpack(data: bytes, depth: int) -> Any:
+    restore = partial(_restore, depth)
+    return msgpack.unpackb(data, raw=False, strict_map_key=False, use_list=True, ext_hook=restore)
 
 
-def _extend(value: Any) -> msgpack.ExtType:
+def _extend(depth: int, value: Any) -> msgpack.ExtType:
     # Exact types only: a subclass (an Enum, a pendulum DateTime, a str with behaviour) would come back as another type.
     kind = type(value)
     if kind not in _BY_TYPE:
         raise TypeError(f"{kind.__module__}.{kind.__qualname__} cannot be put on the wire")
-    code, to_bytes = _BY_TYPE[kind]
-    return msgpack.ExtType(code, to_bytes(value))
+    if depth >= _MAX_DEPTH:
+        raise ValueError(f"tuples and sets nested deeper than {_MAX_DEPTH} levels")
+    code, to_plain = _BY_TYPE[kind]
+    data = _pack(to_plain(value), depth + 1)
+    if kind in _SETS and len(data) > _MAX_SET_BYTES:
+        raise ValueError(f"a set of {len(data):,} bytes, the limit is {_MAX_SET_BYTES:,}: pass a list")
+    return msgpack.ExtType(code, data)
 
 
-def _restore(code: int, data: bytes) -> Any:
+def _restore(depth: int, code: int, data: bytes) -> Any:
     if code not in _EXTENSIONS:
         raise EnvelopeDecodeError(f"extension type {code} is unknown to this triggerd")
-    if code in (2, 3) and len(data) > _MAX_SET_BYTES:
+    if depth >= _MAX_DEPTH:  # each level takes the C stack, and bytes from the queue must not end the process
+        raise EnvelopeDecodeError(f"nested deeper than {_MAX_DEPTH} levels")
+    kind, _, from_plain = _EXTENSIONS[code]
+    if kind in _SETS and len(data) > _MAX_SET_BYTES:
         raise EnvelopeDecodeError(f"a set of {len(data):,} bytes, the limit is {_MAX_SET_BYTES:,}")
-    return _EXTENSIONS[code][2](data)
+    return from_plain(_unpack(data, depth + 1))
 
 
 def _explain(value: Any, path: str, depth: int) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any, ClassVar
 
+_MAX_MESSAGE_CHARS = 4_000
+
 
 class TriggerdError(Exception):
     """Root of all errors of this package."""
@@ -273,3 +275,12 @@ class StreamMissingError(RedisRefusedError):
     """The stream or its consumer group is gone (NOGROUP); the daemon makes it anew and audits."""
 
     code = "stream_missing"
+
+
+def message_of(error: BaseException) -> str:
+    """What an exception says, as text that any encoding can carry; not even its `__str__` can be trusted."""
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001 - somebody else's code
+        text = f"{type(error).__name__}, whose __str__ raised {type(broken).__name__}"
+    return (text or type(error).__name__)[:_MAX_MESSAGE_CHARS].encode(errors="replace").decode()

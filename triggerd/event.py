@@ -193,6 +193,8 @@ def decode_event(trigger_id: str, seq: int, outcome: str, envelope: bytes) -> Ev
     Raises:
         EnvelopeVersionError, EnvelopeDecodeError: This is no event of this triggerd.
     """
+    if seq < 1:
+        raise EnvelopeDecodeError(f"events are numbered from 1, not {seq}")
     if outcome not in OUTCOMES:
         raise EnvelopeDecodeError(f"{outcome!r} is no outcome: {', '.join(OUTCOMES)}")
     match unpack_versioned(envelope):
@@ -206,5 +208,5 @@ def decode_event(trigger_id: str, seq: int, outcome: str, envelope: bytes) -> Ev
             body["payload"], body.get("details", {}), trigger_id=trigger_id, seq=seq, outcome=outcome,
             final=bool(body.get("final", True)), error=error, fired_ms=int(body.get("fired_ms", 0)), resume=resume,
         )  # fmt: skip
-    except (AttributeError, KeyError, TypeError, ValueError) as wrong:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as wrong:
         raise EnvelopeDecodeError(f"the body of an event is not one: {wrong!r}") from wrong

@@ -8,7 +8,7 @@ from typing import Any
 
 from triggerd.clock import monotonic_s
 from triggerd.deferral import deadline_ms
-from triggerd.errors import ResultTimeoutError, UnknownTriggerError
+from triggerd.errors import RedisUnavailableError, ResultTimeoutError, UnknownTriggerError
 from triggerd.event import Event, decode_event
 from triggerd.streams.trigger_queue import TriggerFinished, TriggerInFlight, TriggerQueue
 
@@ -48,6 +48,12 @@ class _ResultWait:
         if info is None:
             raise UnknownTriggerError(self._trigger_id, self._queue)
         self._known = True
+
+    def trouble(self, error: RedisUnavailableError) -> None:
+        """Redis is away: go on where the trigger is known and there is time left, else say so."""
+        out_of_time = self._timeout_s is not None and monotonic_s() - self._started_s >= self._timeout_s
+        if out_of_time or not self._known:
+            raise error
 
     def pause_s(self) -> float:
         self._pause_s = min(self._pause_s * 1.5, _LONGEST_PAUSE_S)
@@ -89,14 +95,20 @@ class Handle:
 
         Raises:
             ResultTimeoutError: It is still in flight. UnknownTriggerError: there is no such trigger.
+            RedisUnavailableError: At the first question, or when the time is over; in between it is waited through.
         """
         wait = _ResultWait(self.id, self.queue, timeout)
-        while (event := wait.read(self._caller.redis.run(self._verbs.done(self.id)))) is None:
-            if wait.sweep_is_due():
-                self._caller.redis.run(self._verbs.expire(self._caller.name, self._caller.retention_ms))
-                wait.check_known(self.info())
+        while True:
+            try:
+                event = wait.read(self._caller.redis.run(self._verbs.done(self.id)))
+                if event is not None:
+                    return event
+                if wait.sweep_is_due():
+                    self._caller.redis.run(self._verbs.expire(self._caller.name, self._caller.retention_ms))
+                    wait.check_known(self.info())
+            except RedisUnavailableError as error:
+                wait.trouble(error)
             time.sleep(wait.pause_s())
-        return event
 
     def cancel(self, by: str | None = None) -> str:
         """Ask for the end of the trigger: ``cancelled`` at once, ``requested`` from its daemon, or ``finished`` before.
@@ -141,12 +153,17 @@ class AsyncHandle:
     async def result(self, timeout: float | None = None) -> Event:
         """As `Handle.result`."""
         wait = _ResultWait(self.id, self.queue, timeout)
-        while (event := wait.read(await self._caller.redis.run(self._verbs.done(self.id)))) is None:
-            if wait.sweep_is_due():
-                await self._caller.redis.run(self._verbs.expire(self._caller.name, self._caller.retention_ms))
-                wait.check_known(await self.info())
+        while True:
+            try:
+                event = wait.read(await self._caller.redis.run(self._verbs.done(self.id)))
+                if event is not None:
+                    return event
+                if wait.sweep_is_due():
+                    await self._caller.redis.run(self._verbs.expire(self._caller.name, self._caller.retention_ms))
+                    wait.check_known(await self.info())
+            except RedisUnavailableError as error:
+                wait.trouble(error)
             await asyncio.sleep(wait.pause_s())
-        return event
 
     async def cancel(self, by: str | None = None) -> str:
         """As `Handle.cancel`."""

@@ -10,12 +10,11 @@ from typing import Any
 
 from triggerd.clock import wall_ms
 from triggerd.deferrable import Deferrable, call_task
+from triggerd.deferral import timeout_ms
 from triggerd.envelope import pack, unpack
 from triggerd.errors import MissingExtraError, TriggerdError
-from triggerd.event import Continuation, Event, EventError
+from triggerd.event import Continuation, Event, EventError, decode_event, encode_event
 from triggerd.trigger import AwsContext
-
-_TEN_DAYS_S = 10 * 24 * 3600.0
 
 
 class StructuredLog:
@@ -72,7 +71,7 @@ async def run_here(
         restored: What `context.restored` is to give.
         trigger_id: The id that the events carry.
     """
-    timeout_s = timeout.total_seconds() if isinstance(timeout, timedelta) else (timeout or _TEN_DAYS_S)
+    timeout_s = timeout_ms(timeout) / 1000
     async with contextlib.AsyncExitStack() as stack:
         aws = aws if aws is not None else _AwsOnDemand(stack)
         deadline_ms = wall_ms() + int(timeout_s * 1000)
@@ -90,26 +89,36 @@ async def run_here(
                 described = EventError(getattr(error, "code", "trigger_raised"), str(error), type(error).__name__)
                 events.append(_ended(trigger_id, len(events) + 1, "failed", described))
         finally:
-            await trigger.cleanup()
+            await _clean_up(trigger)
         return events
+
+
+async def _clean_up(trigger: Any) -> None:
+    """As in the daemon: optional, and its failure changes no outcome."""
+    if hasattr(trigger, "cleanup"):
+        try:
+            await trigger.cleanup()
+        except Exception:
+            logging.getLogger("triggerd.trigger").exception("cleanup() failed")
 
 
 async def _drive(trigger: Any, trigger_id: str, events: list[Event]) -> None:
     multi_event = getattr(trigger, "multi_event", False)
     async with contextlib.aclosing(trigger.run()) as run:
         async for fired in run:
-            event = unpack(
-                pack(fired.payload, "payload")
-            )  # what a caller would get: sets stay sets, objects are refused
-            events.append(
-                Event(event, dict(getattr(fired, "details", {})), trigger_id=trigger_id, seq=len(events) + 1,
-                      final=not multi_event, fired_ms=wall_ms())
-            )  # fmt: skip
+            details = getattr(fired, "details", None)
+            events.append(_over_the_wire(trigger_id, len(events) + 1, fired.payload, details, final=not multi_event))
             if not multi_event:
                 return
     if not multi_event:
         raise TriggerdError("run() ended without yielding an event")
-    events.append(Event(None, trigger_id=trigger_id, seq=len(events) + 1, fired_ms=wall_ms()))
+    events.append(_over_the_wire(trigger_id, len(events) + 1, None, None, final=True))
+
+
+def _over_the_wire(trigger_id: str, seq: int, payload: Any, details: Any, *, final: bool) -> Event:
+    """The event as its caller would get it; what cannot be packed, or is too large, is refused as in the daemon."""
+    envelope = encode_event(payload, resume=b"", details=details, fired_ms=wall_ms(), final=final)
+    return decode_event(trigger_id, seq, "fired", envelope)
 
 
 def _ended(trigger_id: str, seq: int, outcome: Any, error: EventError) -> Event:
@@ -123,12 +132,13 @@ async def run_task_here(task: Deferrable, context: Any = None, *, aws: AwsContex
     The task's own methods run in a thread, as they may block.
     """
     result, deferred = await asyncio.to_thread(call_task, task, lambda: task.execute(context))
-    while deferred is not None:
-        events = await run_here(deferred.trigger, timeout=deferred.timeout, aws=aws)
+    waiting = [deferred] if deferred is not None else []
+    while waiting:
+        deferred = waiting.pop(0)
         continuation = Continuation(deferred.method_name, deferred.kwargs, context=context)
-        deferred = None
-        for event in events:
-            result, deferred = await asyncio.to_thread(_resume_here, task, continuation, event)
+        for event in await run_here(deferred.trigger, timeout=deferred.timeout, aws=aws):
+            result, again = await asyncio.to_thread(_resume_here, task, continuation, event)
+            waiting += [again] if again is not None else []
     return result
 
 

@@ -18,16 +18,20 @@ from triggerd.deferrable import Deferrable, call_task, classpath_of
 from triggerd.deferral import next_leg
 from triggerd.errors import (
     EnvelopeError,
+    EnvelopeVersionError,
     RedisUnavailableError,
     StreamMissingError,
     TaskNotRegisteredError,
     TriggerdError,
+    message_of,
 )
 from triggerd.event import Continuation, Event, decode_event
 from triggerd.streams.connection import BLOCK_MS, SyncRedis
 from triggerd.streams.leases import Leases, consumer_name
 from triggerd.streams.result_stream import DeliveredEvent, ResultStream
 from triggerd.streams.trigger_queue import TriggerQueue
+
+AUDIT_EVERY_S = 600.0
 
 _log = logging.getLogger("triggerd.resume")
 
@@ -52,7 +56,7 @@ class Resumer:
         self._readers = [_Reader(self, queue, reply_to) for queue in dict.fromkeys(queues)]
         self._tasks: dict[str, type[Deferrable]] = {}
         self._on_event: EventHandler | None = None
-        self._stopping = threading.Event()
+        self._stopping, self._left = threading.Event(), threading.Event()
         self._failure: BaseException | None = None
 
     def register(self, task: type[Deferrable], classpath: str | None = None) -> type[Deferrable]:
@@ -68,15 +72,18 @@ class Resumer:
         return handler
 
     def run(self) -> None:
-        """Resume tasks until `stop`, SIGTERM or SIGINT; the continuation in hand is finished first.
+        """Resume tasks until `stop`, SIGTERM or SIGINT; the continuation in hand is finished first. Call it once.
 
         Never returns on Redis trouble: it is logged and tried again.
         """
-        loops = {f"resume-{reader.queue}": reader.run for reader in self._readers} | {"resume-keeper": self._keep}
+        if self._left.is_set():
+            raise RuntimeError("a Resumer runs once: its name in Redis is never used again; make another one")
+        loops = {f"resume-{reader.queue}": reader.run for reader in self._readers}
         threads = [threading.Thread(target=self._guard, args=(loop,), name=name) for name, loop in loops.items()]
+        keeper = threading.Thread(target=self._guard, args=(self._keep,), name="resume-keeper")
         previous = _stop_on_signals(self.stop)
         try:
-            for thread in threads:
+            for thread in (keeper, *threads):
                 thread.start()
             for thread in threads:
                 while thread.is_alive():
@@ -85,6 +92,8 @@ class Resumer:
             self.stop()
             for thread in threads:
                 thread.join()
+            self._left.set()  # only now: a continuation that is still running must keep its lease
+            keeper.join()
             for number, handler in previous.items():
                 signal.signal(number, handler)
         if self._failure is not None:
@@ -121,7 +130,7 @@ class Resumer:
         if deferred is not None:
             waits = (deferred.trigger, deferred.method_name, deferred.timeout, deferred.kwargs)
             self.client.defer_many(
-                [_as_mapping(waits) | next_leg(task, continuation) | {"queue": queue, "reply_to": reply_to}]
+                [_as_mapping(waits) | next_leg(task, continuation, event) | {"queue": queue, "reply_to": reply_to}]
             )
 
     def _rebuild(self, classpath: str, kwargs: Mapping[str, Any]) -> Deferrable:
@@ -142,7 +151,7 @@ class Resumer:
         """Renew the leases every third of their time, sweep the deadlines every second."""
         redis = SyncRedis(self.client.url, name=self.name, command_timeout_ms=self.lease_ms // 4, retries=0)
         renewed_s = float("-inf")
-        while not self.stopping:
+        while not self._left.is_set():
             try:
                 if monotonic_s() - renewed_s >= self.lease_ms / 3000:
                     for reader in self._readers:
@@ -152,7 +161,9 @@ class Resumer:
                     redis.run(TriggerQueue(reader.queue).expire(self.name, self.client.caller.retention_ms))
             except TriggerdError as error:
                 _log.warning("the lease of this Resumer was not renewed: %s", error)
-            self.pause(min(1.0, self.lease_ms / 3000))
+            self._left.wait(min(1.0, self.lease_ms / 3000))
+        for reader in self._readers:  # after the last renewal, which would put an expiry on the farewell
+            reader.leave(redis)
         redis.close()
 
 
@@ -167,6 +178,7 @@ class _Reader:
         self._stream, self._leases = ResultStream(queue, reply_to), Leases(queue)
         self._audit_due = threading.Event()  # set by the keeper when the lease had lapsed
         self._held_since_s = float("inf")  # written by the keeper too
+        self._audit_due_s = 0.0
 
     def renew(self, redis: SyncRedis) -> None:
         """Keep the lease (called by the keeper)."""
@@ -191,7 +203,6 @@ class _Reader:
                 except TriggerdError:
                     _log.exception("result stream %s: unexpected; trying again", self._stream.reply_to)
                     resumer.pause(5.0)
-            self._leave(redis)
         finally:
             redis.close()
 
@@ -202,7 +213,7 @@ class _Reader:
         self._audit_due.set()
         adopted_s = float("-inf")
         while not self._resumer.stopping:
-            if self._audit_due.is_set():
+            if self._audit_due.is_set() or monotonic_s() >= self._audit_due_s:
                 self._audit(redis)
             claimed = redis.run(self._stream.claim(self._resumer.name, self.COUNT))
             if not claimed.lease_held:
@@ -219,19 +230,22 @@ class _Reader:
     def _audit(self, redis: SyncRedis) -> None:
         """Take what is pending for this Resumer although nothing is in hand: the answer of a claim was lost."""
         self._audit_due.clear()
-        after = ""
-        while (own := redis.run(self._stream.adopt(self._resumer.name, self._resumer.name, self.COUNT, after))).events:
-            self._handle_all(redis, own.events)
-            after = own.events[-1].entry
+        self._audit_due_s = monotonic_s() + AUDIT_EVERY_S
+        self._take_over(redis, self._resumer.name)
 
     def _adopt(self, redis: SyncRedis) -> None:
         # After an outage every lease is gone: let each Resumer get its own back before anyone counts as dead.
         settled = monotonic_s() - self._held_since_s >= self._resumer.lease_ms / 1000
         for dead in redis.run(self._leases.dead(self._resumer.name, self._stream.reply_to)):
-            if not (settled or dead.drained):
-                continue
-            adopted = redis.run(self._stream.adopt(self._resumer.name, dead.name, self.COUNT))
-            self._handle_all(redis, adopted.events)
+            if settled or dead.drained:
+                self._take_over(redis, dead.name)
+
+    def _take_over(self, redis: SyncRedis, owner: str) -> None:
+        """Handle all events of `owner`, page by page: what is released again meanwhile waits for the next round."""
+        page = redis.run(self._stream.adopt(self._resumer.name, owner, self.COUNT))
+        while page.status == "ok" and not self._resumer.stopping:
+            self._handle_all(redis, page.events)
+            page = redis.run(self._stream.adopt(self._resumer.name, owner, self.COUNT, page.last_entry))
 
     def _handle_all(self, redis: SyncRedis, events: Sequence[DeliveredEvent]) -> None:
         for index, delivered in enumerate(events):
@@ -241,31 +255,46 @@ class _Reader:
             self._handle(redis, delivered)
 
     def _handle(self, redis: SyncRedis, delivered: DeliveredEvent) -> None:
+        deliveries = redis.run(self._stream.begin(self._resumer.name, delivered.entry))
+        if deliveries == 0:
+            return  # this Resumer was silent for too long, and a peer has taken the event over
+        if deliveries > self._resumer.max_deliveries:
+            why = f"its Resumer ended while handling it, {deliveries - 1} times"
+            self._bury(redis, delivered, "resumer_ended", why)
+            return
         try:
             event = decode_event(delivered.trigger_id, delivered.seq, delivered.outcome, delivered.event)
-            self._resumer.resume(self.queue, self._stream.reply_to, event)
+        except EnvelopeVersionError as error:
+            self._refused(redis, delivered, deliveries, error)  # a newer Resumer can read it
+            return
         except EnvelopeError as error:
-            redis.run(self._stream.bury(self._resumer.name, delivered.entry, error.code, str(error)))
-        except Exception as error:  # noqa: BLE001 - a continuation may raise anything; it harms only itself
-            self._refused(redis, delivered, error)
+            self._bury(redis, delivered, error.code, message_of(error))
+            return
+        try:
+            self._resumer.resume(self.queue, self._stream.reply_to, event)
+        except BaseException as error:  # noqa: BLE001 - a continuation may raise anything, exit too; it harms only itself
+            self._refused(redis, delivered, deliveries, error)
         else:
             redis.run(self._stream.ack([delivered.entry]))
 
-    def _refused(self, redis: SyncRedis, delivered: DeliveredEvent, error: Exception) -> None:
-        last = delivered.deliveries >= self._resumer.max_deliveries
+    def _refused(self, redis: SyncRedis, delivered: DeliveredEvent, deliveries: int, error: BaseException) -> None:
+        why = f"{type(error).__name__}: {message_of(error)}"
+        if deliveries >= self._resumer.max_deliveries:
+            code = error.code if isinstance(error, TriggerdError) else "continuation_raised"
+            self._bury(redis, delivered, code, why)
+            return
         _log.error(
-            "event %s:%s was not handled (delivery %d of %d), it %s: %s",
-            delivered.trigger_id, delivered.seq, delivered.deliveries, self._resumer.max_deliveries,
-            "is a dead letter now" if last else "will be delivered again", error,
+            "event %s:%s was not handled (delivery %d of %d) and will be delivered again: %s",
+            delivered.trigger_id, delivered.seq, deliveries, self._resumer.max_deliveries, why,
             exc_info=None if isinstance(error, TaskNotRegisteredError) else error,
         )  # fmt: skip
-        if last:
-            code = getattr(error, "code", "continuation_raised")
-            redis.run(self._stream.bury(self._resumer.name, delivered.entry, code, f"{type(error).__name__}: {error}"))
-        else:
-            redis.run(self._stream.release(self._resumer.name, [delivered.entry]))
+        redis.run(self._stream.release(self._resumer.name, [delivered.entry]))
 
-    def _leave(self, redis: SyncRedis) -> None:
+    def _bury(self, redis: SyncRedis, delivered: DeliveredEvent, code: str, why: str) -> None:
+        _log.error("event %s:%s is a dead letter now: %s", delivered.trigger_id, delivered.seq, why)
+        redis.run(self._stream.bury(self._resumer.name, delivered.entry, code, why))
+
+    def leave(self, redis: SyncRedis) -> None:
         """Say that this Resumer is gone, so that peers take over at once what it leaves."""
         try:
             redis.run(self._leases.drain(self._resumer.name))

@@ -14,7 +14,7 @@ from triggerd.keys import QueueKeys
 from triggerd.streams.connection import AsyncRedis, SyncRedis
 from triggerd.streams.dead_letter import Burial, DeadLetters
 from triggerd.streams.leases import Leases
-from triggerd.streams.script import Call, nothing
+from triggerd.streams.script import Call
 from triggerd.streams.trigger_queue import (
     FINISHED_BY_ANOTHER,
     NOT_OWNER,
@@ -336,10 +336,9 @@ def test_a_missing_group_has_its_own_error_and_prepare_mends_it(redis: SyncRedis
 def test_a_script_that_the_server_forgot_is_sent_again(redis: SyncRedis) -> None:
     enqueue(redis, "t1")
     command(redis, "SCRIPT", "FLUSH")
-    calls = [QUEUE.enqueue([NewTrigger(f"p{n}", "", 1000, ENV)]) for n in range(3)]
-    assert redis.run_many(calls) == [["new"]] * 3
+    assert enqueue(redis, "t2") == ["new"]
     command(redis, "SCRIPT", "FLUSH")
-    assert len(claim(redis)) == 4
+    assert len(claim(redis)) == 2
 
 
 def test_an_error_of_redis_is_typed(redis: SyncRedis) -> None:
@@ -354,7 +353,7 @@ async def test_async_calls_give_the_same_answers_and_hints_arrive(server: Embedd
     hints = redis.hints(KEYS.control)
     try:
         new = NewTrigger("t1", "r", 60_000, ENV)
-        assert await redis.run_many([QUEUE.enqueue([new]), QUEUE.enqueue([new])]) == [["new"], ["in_flight"]]
+        assert [await redis.run(QUEUE.enqueue([new])) for _ in range(2)] == [["new"], ["in_flight"]]
         first = asyncio.ensure_future(anext(hints))
         channels: Call[list[str]] = Call("channels", ("PUBSUB", "CHANNELS", KEYS.control), list)
 
@@ -371,8 +370,6 @@ def test_no_server_gives_a_typed_error_in_bounded_time() -> None:
     redis = SyncRedis("redis://127.0.0.1:1", name="test", command_timeout_ms=200, retries=1)
     with pytest.raises(RedisUnavailableError, match="enqueue"):
         enqueue(redis, "t1")
-    with pytest.raises(RedisUnavailableError):
-        redis.run_many([Call("ping", ("PING",), nothing)])
     redis.close()
 
 

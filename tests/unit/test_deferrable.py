@@ -1,12 +1,22 @@
 """Tasks that defer: what `defer` raises, what is rebuilt, what is called."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
-from triggerd import Client, Deferrable, DeferSwallowedError, TaskDeferred, TriggerFailedError
+from triggerd import (
+    BaseTrigger,
+    Client,
+    Deferrable,
+    DeferSwallowedError,
+    TaskDeferred,
+    TriggerEvent,
+    TriggerFailedError,
+)
 from triggerd.deferrable import call_task
+from triggerd.deferral import next_leg
 from triggerd.errors import TriggerdError
 from triggerd.event import Continuation, Event
 from triggerd.triggers.testing import SuccessTrigger
@@ -97,7 +107,73 @@ def test_positional_arguments_without_names_are_refused_with_the_way_out() -> No
         def __init__(self, *names: str) -> None: ...
 
     with pytest.raises(TypeError, match="define serialize"):
-        Star("a", "b")
+        Star("a", "b").serialize()
+
+
+def test_a_frozen_dataclass_can_be_a_task() -> None:
+    @dataclass(frozen=True)
+    class Pause(Deferrable):
+        cluster: str
+
+        def execute(self, context: Any) -> Any:
+            self.defer(trigger=SuccessTrigger(1))
+
+        def execute_complete(self, context: Any, event: Any) -> None: ...
+
+    task = Pause("dwh")
+    assert task.serialize()[1] == {"cluster": "dwh"}
+    assert call_task(task, lambda: task.execute(None))[1] is not None
+
+
+def test_arguments_that_only_a_new_of_ones_own_understands_are_no_guess() -> None:
+    class Own(Deferrable):
+        def __new__(cls, name: str) -> Self:
+            return super().__new__(cls)
+
+        def __init__(self, name: str) -> None: ...
+
+    with pytest.raises(TypeError, match="define serialize"):
+        Own("a").serialize()
+
+
+def test_in_place_every_event_of_a_multi_event_trigger_may_defer() -> None:
+    class Fan(Deferrable):
+        deferrable = False
+        seen: list[Any] = []  # noqa: RUF012 - one class, one test
+
+        def execute(self, context: Any) -> Any:
+            self.defer(trigger=Three(), method_name="each")
+
+        def each(self, context: Any, event: Any) -> Any:
+            if not event.final:
+                self.defer(trigger=SuccessTrigger(event.payload), method_name="leaf")
+
+        def leaf(self, context: Any, event: Any) -> Any:
+            self.seen.append(event.payload)
+
+    Client("redis://127.0.0.1:1").start(Fan())
+    assert Fan.seen == [0, 1, 2]
+
+
+class Three(BaseTrigger):
+    multi_event = True
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return "tests.Three", {}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        for number in range(3):
+            yield TriggerEvent(number)
+
+
+def test_a_later_event_begins_a_line_of_its_own_when_its_continuation_defers() -> None:
+    task, continuation = Job("a"), Continuation(leg=1, root="t1")
+    ids = [next_leg(task, continuation, Event(None, trigger_id="t1", seq=seq)) for seq in (1, 2, 3)]
+    assert [(leg["id"], leg["root"], leg["leg"]) for leg in ids] == [
+        ("t1+2", "t1", 2), ("t1+2.2", "t1+2.2", 1), ("t1+2.3", "t1+2.3", 1),
+    ]  # fmt: skip
+    foreign = next_leg(task, Continuation(), Event(None, trigger_id="x"))
+    assert foreign["id"] == "x+2", "a foreign producer's continuation has no root"
 
 
 def test_the_continuation_gets_context_event_and_kwargs() -> None:

@@ -134,3 +134,24 @@ def test_a_set_that_could_cost_the_square_of_its_size_is_refused_on_both_sides()
 def test_a_classpath_longer_than_any_is_no_classpath() -> None:
     with pytest.raises(EnvelopeDecodeError):
         decode_trigger(b"\x94\x01" + pack_binary(b"") + pack("a." + "b" * 600) + pack_binary(pack({})))
+
+
+def test_nested_extensions_from_the_queue_do_not_overflow_the_stack() -> None:
+    """Each level takes C stack: 300 of them, 1.4 KB, ended the process with SIGSEGV."""
+    data = pack(1)
+    for _ in range(300):
+        data = (
+            b"\xc7" + bytes([len(data)]) + b"\x01" + data
+            if len(data) < 256
+            else (b"\xc8" + len(data).to_bytes(2, "big") + b"\x01" + data)
+        )
+    with pytest.raises(EnvelopeDecodeError, match="nested deeper"):
+        unpack(data)
+
+
+def test_what_cannot_be_unpacked_for_its_depth_is_not_packed_either() -> None:
+    value: Any = 1
+    for _ in range(33):
+        value = (value,)
+    with pytest.raises(EnvelopePackError, match="nested deeper"):
+        pack(value)

@@ -2,20 +2,8 @@
 
 from triggerd.clock import wall_ms
 from triggerd.envelope import pack_binary
-from triggerd.errors import TriggerdError
+from triggerd.errors import TriggerdError, message_of
 from triggerd.event import EventError, ended_prefix
-
-_MAX_MESSAGE_CHARS = 4_000
-
-
-def message_of(error: BaseException) -> str:
-    """What an exception says, as text that any encoding can carry; not even its `__str__` can be trusted."""
-    try:
-        text = str(error)
-    except Exception as broken:  # noqa: BLE001 - it is the trigger's code
-        text = f"{type(error).__name__}, whose __str__ raised {type(broken).__name__}"
-    text = text or type(error).__name__
-    return text[:_MAX_MESSAGE_CHARS].encode(errors="replace").decode()
 
 
 def described(error: BaseException) -> EventError:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from triggerd.clock import monotonic_s
-from triggerd.daemon.failures import message_of
 from triggerd.errors import (
     ClasspathNotAllowedError,
     ClasspathNotFoundError,
     LoadError,
     NotATriggerError,
     TriggerArgumentsError,
+    message_of,
 )
 from triggerd.metrics import OTHER
 

@@ -9,11 +9,18 @@ from typing import Any, Protocol
 
 from triggerd.clock import wall_ms
 from triggerd.daemon.context import RunContext
-from triggerd.daemon.failures import described, ended_event, message_of
+from triggerd.daemon.failures import described, ended_event
 from triggerd.daemon.registry import Registry, build
 from triggerd.daemon.runs import Capacity, Run, RunTable, StopCause
 from triggerd.envelope import decode_trigger
-from triggerd.errors import EnvelopeError, EnvelopeTooLargeError, LoadError, NotATriggerError, TriggerdError
+from triggerd.errors import (
+    EnvelopeError,
+    EnvelopeTooLargeError,
+    LoadError,
+    NotATriggerError,
+    TriggerdError,
+    message_of,
+)
 from triggerd.event import EventError, Outcome, encode_event
 from triggerd.logs import bind_run, get_logger
 from triggerd.metrics import OTHER, Metrics

@@ -5,7 +5,7 @@ them is relied on. Retries are safe here because every verb may be sent twice; a
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator
 from typing import Any, NoReturn, TypeVar
 
 import redis
@@ -98,25 +98,6 @@ class SyncRedis:
             _raise(call.verb, error)
         return call.read(reply)
 
-    def run_many(self, calls: Iterable[Call[T]]) -> list[T]:
-        """Carry out calls one after the other in one round trip; an error of the first that failed is raised."""
-        calls = list(calls)
-        try:
-            with self._redis.pipeline(transaction=False) as pipeline:
-                for call in calls:
-                    pipeline.execute_command(*call.command)
-                replies = pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError) as error:
-            _raise(calls[0].verb, error)
-        return [self._read(call, reply) for call, reply in zip(calls, replies, strict=True)]
-
-    def _read(self, call: Call[T], reply: Any) -> T:
-        if isinstance(reply, NoScriptError):
-            return self.run(call)
-        if isinstance(reply, Exception):
-            _raise(call.verb, reply)
-        return call.read(reply)
-
     def close(self) -> None:
         """Close every connection."""
         self._redis.connection_pool.disconnect()
@@ -153,25 +134,6 @@ class AsyncRedis:
                 reply = await self._redis.execute_command(*call.whole_script)
         except (RedisError, OSError) as error:
             _raise(call.verb, error)
-        return call.read(reply)
-
-    async def run_many(self, calls: Iterable[Call[T]]) -> list[T]:
-        """Carry out calls one after the other in one round trip; an error of the first that failed is raised."""
-        calls = list(calls)
-        try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for call in calls:
-                    pipeline.execute_command(*call.command)
-                replies: Sequence[Any] = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError) as error:
-            _raise(calls[0].verb, error)
-        return [await self._read(call, reply) for call, reply in zip(calls, replies, strict=True)]
-
-    async def _read(self, call: Call[T], reply: Any) -> T:
-        if isinstance(reply, NoScriptError):
-            return await self.run(call)
-        if isinstance(reply, Exception):
-            _raise(call.verb, reply)
         return call.read(reply)
 
     async def info(self, *sections: str) -> dict[str, Any]:

@@ -15,10 +15,9 @@ from triggerd.streams.script import Call, nothing, script_call, text
 
 @dataclass(frozen=True, slots=True)
 class DeliveredEvent:
-    """An event entry that a resumer has taken; `deliveries` counts this one too. `event` is the event envelope."""
+    """An event entry that a resumer has taken. `event` is the event envelope; `seq` is 0 where it is no number."""
 
     entry: str
-    deliveries: int
     trigger_id: str
     seq: int
     outcome: str
@@ -40,6 +39,7 @@ class AdoptedEvents:
 
     status: AdoptStatus
     events: list[DeliveredEvent]
+    last_entry: str = ""
 
 
 class ResultStream:
@@ -63,8 +63,16 @@ class ResultStream:
         return Call("wait_for_new", ("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", key, last_entry), nothing)
 
     def adopt(self, me: str, owner: str, count: int, after: str = "") -> Call[AdoptedEvents]:
-        """Take at most `count` events of a dead resumer; with ``owner == me`` one's own (audit), paged by `after`."""
+        """Take a page of a dead resumer's events, or with ``owner == me`` of one's own (audit).
+
+        Call again with ``after=last_entry`` while the status is ``ok``; with ``after=""`` the end of it deletes the
+        dead one's name.
+        """
         return self._call("adopt_events", [me, owner, min(count, BATCH), after], _read_adopted)
+
+    def begin(self, me: str, entry: str) -> Call[int]:
+        """Count a hand-over to the continuation. Answer: how many it makes; 0: the event is not mine (any more)."""
+        return self._call("begin_event", [me, entry], int)
 
     def ack(self, entries: Sequence[str]) -> Call[None]:
         """These events (at most `BATCH`) have been handled."""
@@ -84,8 +92,8 @@ class ResultStream:
 
 def _read_events(reply: Sequence[Any]) -> list[DeliveredEvent]:
     return [
-        DeliveredEvent(text(entry), int(deliveries), text(trigger_id), int(seq or 0), text(outcome), event or b"")
-        for entry, deliveries, trigger_id, seq, outcome, event in reply
+        DeliveredEvent(text(entry), text(trigger_id), _number(seq), text(outcome), event or b"")
+        for entry, trigger_id, seq, outcome, event in reply
     ]
 
 
@@ -96,4 +104,10 @@ def _read_claimed(reply: Sequence[Any]) -> ClaimedEvents:
 
 
 def _read_adopted(reply: Sequence[Any]) -> AdoptedEvents:
-    return AdoptedEvents(ADOPT_STATUS[reply[0]], _read_events(reply[1:]))
+    if reply[0] != 1:
+        return AdoptedEvents(ADOPT_STATUS[reply[0]], [])
+    return AdoptedEvents("ok", _read_events(reply[2:]), text(reply[1]))
+
+
+def _number(seq: bytes | None) -> int:
+    return int(seq) if seq is not None and seq.isdigit() else 0

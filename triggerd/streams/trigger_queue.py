@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 from triggerd.clock import wall_ms
 from triggerd.event import EventError, Outcome, ended_prefix
-from triggerd.keys import BATCH, TRIGGER_GROUP, QueueKeys
+from triggerd.keys import BATCH, TRIGGER_GROUP, QueueKeys, check_actor
 from triggerd.streams.script import Call, nothing, script_call, text
 
 DEFAULT_TIMEOUT_MS = 10 * 24 * 3600 * 1000
@@ -151,6 +151,7 @@ class TriggerQueue:
 
     def cancel(self, trigger_id: str, by: str, retention_ms: int) -> Call[int]:
         """Ask for the end of a trigger. Answer: 1 it ended, 2 its owner was told, -1 finished before, -2 unknown."""
+        check_actor(by)
         error = EventError("cancelled", f"cancelled by {by} before it ran")
         return self._call("cancel", [trigger_id, by, retention_ms, ended_prefix(error, wall_ms())], int)
 

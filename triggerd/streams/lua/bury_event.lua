@@ -3,6 +3,7 @@
 -- Answer: 1 buried; 0 not mine (any more).
 local stream = P .. KEY.EVENTS .. ARGV[1]
 if #redis.call('XPENDING', stream, RESUMERS, ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return 0 end
+redis.call('PERSIST', stream)  -- as in retire: a full server must not keep what nobody can handle
 local found = redis.call('XRANGE', stream, ARGV[3], ARGV[3])
 if found[1] then
   local f = found[1][2]

@@ -5,15 +5,20 @@ local by, retention_ms, n = ARGV[1], ARGV[2], ARGV[3]
 local now = now_ms()
 local ended = {}
 
+local function end_one(zset, id, outcome, prefix)
+  if redis.call('HEXISTS', P .. KEY.RECORD .. id, F.ENTRY) == 0 then
+    redis.call('ZREM', zset, id)
+    return
+  end
+  retire_from_outside(id, outcome, prefix, by, retention_ms)
+  redis.call('PUBLISH', P .. KEY.CONTROL, 'retired ' .. id)
+  ended[#ended + 1] = id
+  ended[#ended + 1] = outcome
+end
+
 local function sweep(zset, upto, outcome, prefix)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', zset, '-inf', int(upto), 'LIMIT', 0, n)) do
-    if redis.call('HEXISTS', P .. KEY.RECORD .. id, F.ENTRY) == 0 then
-      redis.call('ZREM', zset, id)
-    elseif pcall(retire_from_outside, id, outcome, prefix, by, retention_ms) then
-      redis.call('PUBLISH', P .. KEY.CONTROL, 'retired ' .. id)
-      ended[#ended + 1] = id
-      ended[#ended + 1] = outcome
-    else
+    if not pcall(end_one, zset, id, outcome, prefix) then
       -- Its result stream is no stream, say. Tried again in a minute: it must not stand in the way of the others.
       redis.call('ZADD', zset, int(now + 60000), id)
     end

@@ -29,7 +29,7 @@ local function give(entry, fields)
     -- A plain XADD by somebody without the SDK is a deferral too.
     local now = now_ms()
     local wanted = tonumber(field(fields, F.DEADLINE) or '')
-    if not wanted or wanted > now + MAX_DEADLINE_MS then wanted = now + MAX_DEADLINE_MS end
+    if not wanted or wanted ~= wanted or wanted < 0 or wanted > now + MAX_DEADLINE_MS then wanted = now + MAX_DEADLINE_MS end
     deadline = int(wanted)
     redis.call('HSET', record, F.ENTRY, entry, F.REPLY, reply, F.DEFERRED, int(now))
     redis.call('ZADD', P .. KEY.DEADLINES, deadline, id)
