@@ -3,11 +3,13 @@
 import asyncio
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Self
 
 from triggerd.deferrable import Deferrable, call_task
 from triggerd.deferral import Deferral, check_enqueued, plan_deferral
+from triggerd.errors import RedisRefusedError, RedisUnavailableError
 from triggerd.handle import AsyncHandle, Caller, Handle
 from triggerd.keys import BATCH
 from triggerd.local import run_task_here
@@ -32,6 +34,16 @@ def _caller(kind: str, url: str, result_ttl: float, command_timeout: float) -> C
     name = consumer_name()
     redis = getattr(connection, kind)(url, name=name, command_timeout_ms=int(command_timeout * 1000))
     return Caller(redis, name, int(result_ttl * 1000))
+
+
+@contextmanager
+def _naming(planned: Sequence[Deferral]) -> Iterator[None]:
+    """Put the ids onto an error of Redis, so that the same triggers can be deferred again."""
+    try:
+        yield
+    except (RedisUnavailableError, RedisRefusedError) as error:
+        error.trigger_ids = tuple(item.new.id for item in planned)
+        raise
 
 
 def _batches(planned: Sequence[Deferral]) -> Iterator[tuple[str, list[Deferral]]]:
@@ -95,7 +107,7 @@ class Client:
 
         Raises:
             EnvelopePackError, EnvelopeTooLargeError, NameNotValidError, ValueError: Before anything was sent.
-            RedisUnavailableError: Unknown whether it was enqueued; defer again with the same `id`.
+            RedisUnavailableError: Unknown whether it was enqueued; defer again with the id of `error.trigger_ids`.
             RedisRefusedError: Redis is full or read-only; nothing was enqueued.
         """
         arguments = {"id": id, "task": task, "queue": queue, "reply_to": reply_to, "context": context}
@@ -137,7 +149,7 @@ class Client:
         return Handle(self.caller, id, queue)
 
     def close(self) -> None:
-        """Close the connections; handles of this client stop working."""
+        """Close the connections. One that is needed again, by a handle say, is opened anew."""
         self.caller.redis.close()
 
     def __enter__(self) -> Self:
@@ -147,11 +159,12 @@ class Client:
         self.close()
 
     def _enqueue(self, planned: list[Deferral]) -> list[Handle]:
-        answers: dict[str, str] = {}
-        for queue, batch in _batches(planned):
-            found = self.caller.redis.run(TriggerQueue(queue).enqueue([item.new for item in batch]))
-            answers |= {item.new.id: check_enqueued(item.new.id, got) for item, got in zip(batch, found, strict=True)}
-        return [Handle(self.caller, item.new.id, item.queue, answers[item.new.id]) for item in planned]
+        answers: dict[Deferral, str] = {}
+        with _naming(planned):
+            for queue, batch in _batches(planned):
+                found = self.caller.redis.run(TriggerQueue(queue).enqueue([item.new for item in batch]))
+                answers |= check_enqueued(batch, found)
+        return [Handle(self.caller, item.new.id, item.queue, answers[item]) for item in planned]
 
 
 class AsyncClient:
@@ -216,8 +229,9 @@ class AsyncClient:
         await self.close()
 
     async def _enqueue(self, planned: list[Deferral]) -> list[AsyncHandle]:
-        answers: dict[str, str] = {}
-        for queue, batch in _batches(planned):
-            found = await self.caller.redis.run(TriggerQueue(queue).enqueue([item.new for item in batch]))
-            answers |= {item.new.id: check_enqueued(item.new.id, got) for item, got in zip(batch, found, strict=True)}
-        return [AsyncHandle(self.caller, item.new.id, item.queue, answers[item.new.id]) for item in planned]
+        answers: dict[Deferral, str] = {}
+        with _naming(planned):
+            for queue, batch in _batches(planned):
+                found = await self.caller.redis.run(TriggerQueue(queue).enqueue([item.new for item in batch]))
+                answers |= check_enqueued(batch, found)
+        return [AsyncHandle(self.caller, item.new.id, item.queue, answers[item]) for item in planned]

@@ -2,7 +2,7 @@
 
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -116,8 +116,13 @@ def deadline_ms(deadline: datetime | timedelta | float) -> int:
     return int(deadline * 1000)
 
 
-def check_enqueued(trigger_id: str, answer: str) -> str:
-    """The answer of `enqueue` for one trigger, unless it is Redis's error."""
-    if answer not in ("new", "in_flight", "finished"):
-        raise RedisRefusedError(f"Redis refused trigger {trigger_id!r}: {answer}")
-    return answer
+def check_enqueued(batch: Sequence[Deferral], answers: Sequence[str]) -> dict[Deferral, str]:
+    """The answers of `enqueue` by deferral.
+
+    Raises:
+        RedisRefusedError: One of them is Redis's error.
+    """
+    for item, answer in zip(batch, answers, strict=True):
+        if answer not in ("new", "in_flight", "finished"):
+            raise RedisRefusedError(f"Redis refused trigger {item.new.id!r}: {answer}")
+    return dict(zip(batch, answers, strict=True))

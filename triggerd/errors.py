@@ -260,15 +260,25 @@ class TaskNotRegisteredError(TriggerdError):
 
 
 class RedisUnavailableError(TriggerdError):
-    """Redis did not answer in time. The command may or may not have been carried out; every verb may be sent again."""
+    """Redis did not answer in time. The command may or may not have been carried out; every verb may be sent again.
+
+    Attributes:
+        trigger_ids: From `defer` and `defer_many`: the ids that were on their way. Defer again with these.
+    """
 
     code = "redis_unavailable"
+    trigger_ids: tuple[str, ...] = ()
 
 
 class RedisRefusedError(TriggerdError):
-    """Redis answered with an error: no memory, read-only, a wrong type, a missing right."""
+    """Redis answered with an error: no memory, read-only, a wrong type, a missing right.
+
+    Attributes:
+        trigger_ids: From `defer` and `defer_many`: the ids of the call; some may have been enqueued before.
+    """
 
     code = "redis_refused"
+    trigger_ids: tuple[str, ...] = ()
 
 
 class StreamMissingError(RedisRefusedError):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,6 +20,7 @@ from triggerd import (
     TriggerTimeoutError,
     UnknownTriggerError,
 )
+from triggerd.embedded import EmbeddedServer
 from triggerd.errors import NameNotValidError
 from triggerd.triggers.testing import SuccessTrigger
 
@@ -154,3 +156,42 @@ async def test_the_async_client_has_the_same_verbs(redis_url: str) -> None:
             await td.handle("never").result()
         with pytest.raises(ResultTimeoutError):
             await (await td.defer(SuccessTrigger())).result(timeout=0.02)
+
+
+def test_an_error_of_redis_names_the_ids_to_defer_again() -> None:
+    td = Client("redis://127.0.0.1:1", command_timeout=0.2)
+    with pytest.raises(RedisUnavailableError) as unavailable:
+        td.defer_many([{"trigger": SuccessTrigger(), "id": "a"}, {"trigger": SuccessTrigger()}])
+    named, made = unavailable.value.trigger_ids
+    assert named == "a"
+    assert len(made) == 32
+
+
+def test_who_cancels_is_named_in_one_line(td: Client) -> None:
+    handle = td.defer(SuccessTrigger())
+    with pytest.raises(NameNotValidError, match="by"):
+        handle.cancel(by="ann\nIT")
+    assert handle.cancel(by="ann of IT") == "cancelled"
+    assert handle.result().outcome == "cancelled"
+
+
+def test_a_multi_event_trigger_needs_a_result_stream() -> None:
+    class Several(SuccessTrigger):
+        multi_event = True
+
+    with pytest.raises(ValueError, match="name a result stream"):
+        Client("redis://127.0.0.1:1").defer(Several(), reply_to=None)
+
+
+def test_a_result_is_waited_for_through_a_restart_of_redis(own_redis: EmbeddedServer) -> None:
+    with Client(own_redis.url, command_timeout=1) as td, Owner(own_redis.url) as owner:
+        handle = td.defer(SuccessTrigger(), id="t1")
+        [trigger] = owner.claim()
+        with ThreadPoolExecutor(1) as pool:
+            result = pool.submit(handle.result, 40)
+            assert not wait([result], timeout=0.3).done
+            own_redis.stop()
+            assert not wait([result], timeout=1.5).done
+            own_redis.start()
+            owner.fire(trigger, "after all")
+            assert result.result(20).payload == "after all"

@@ -5,7 +5,7 @@ from typing import Any
 
 from triggerd.daemon.runs import Run
 from triggerd.envelope import pack, unpack
-from triggerd.errors import EnvelopeTooLargeError
+from triggerd.errors import EnvelopeTooLargeError, message_of
 from triggerd.logs import get_logger
 from triggerd.trigger import AwsContext
 
@@ -35,7 +35,7 @@ class RunContext:
     @property
     def log(self) -> Any:
         # Bound here as well, for lines from a thread that does not carry the run's context variables.
-        return get_logger("triggerd.trigger").bind(trigger_id=self._run.id)
+        return _ForgivingLog(get_logger("triggerd.trigger").bind(trigger_id=self._run.id))
 
     @property
     def restored(self) -> Any:
@@ -51,3 +51,25 @@ class RunContext:
         if len(packed) > MAX_CHECKPOINT_BYTES:
             raise EnvelopeTooLargeError("the checkpoint", len(packed), MAX_CHECKPOINT_BYTES)
         await self._store(self._run, packed)
+
+
+class _ForgivingLog:
+    """A trigger's logger: a wrong call (``log.info("%d", "x")``) costs the line, never the trigger."""
+
+    __slots__ = ("_log",)
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._log, name)
+        if not callable(found) or name == "bind":
+            return found if name != "bind" else lambda **values: _ForgivingLog(self._log.bind(**values))
+
+        def call(*args: Any, **values: Any) -> None:
+            try:
+                found(*args, **values)
+            except Exception as error:  # noqa: BLE001 - whatever formatting somebody's values raises
+                self._log.warning("a log call of the trigger failed", error=message_of(error))
+
+        return call
