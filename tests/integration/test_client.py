@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,7 +19,6 @@ from triggerd import (
     TriggerTimeoutError,
     UnknownTriggerError,
 )
-from triggerd.embedded import EmbeddedServer
 from triggerd.errors import NameNotValidError
 from triggerd.triggers.testing import SuccessTrigger
 
@@ -181,17 +179,3 @@ def test_a_multi_event_trigger_needs_a_result_stream() -> None:
 
     with pytest.raises(ValueError, match="name a result stream"):
         Client("redis://127.0.0.1:1").defer(Several(), reply_to=None)
-
-
-def test_a_result_is_waited_for_through_a_restart_of_redis(own_redis: EmbeddedServer) -> None:
-    with Client(own_redis.url, command_timeout=1) as td, Owner(own_redis.url) as owner:
-        handle = td.defer(SuccessTrigger(), id="t1")
-        [trigger] = owner.claim()
-        with ThreadPoolExecutor(1) as pool:
-            result = pool.submit(handle.result, 40)
-            assert not wait([result], timeout=0.3).done
-            own_redis.stop()
-            assert not wait([result], timeout=1.5).done
-            own_redis.start()
-            owner.fire(trigger, "after all")
-            assert result.result(20).payload == "after all"
