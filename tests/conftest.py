@@ -14,7 +14,9 @@ import pytest
 import redis
 import uvloop
 
+from tests.support.owner import Owner
 from tests.support.servers import MotoServer, redis_binaries
+from triggerd import Client
 from triggerd.embedded import EmbeddedServer
 
 _SYSTEMD = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY"})
@@ -123,6 +125,20 @@ def _valkey() -> Iterator[EmbeddedServer]:
 def redis_url(_valkey: EmbeddedServer) -> str:
     """An empty Valkey 9. One server serves the whole session, flushed before each test."""
     return _flushed(_valkey)
+
+
+@pytest.fixture
+def td(redis_url: str) -> Iterator[Client]:
+    """A client of `redis_url`."""
+    with Client(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def owner(redis_url: str) -> Iterator[Owner]:
+    """A consumer of `redis_url` that the test steers by hand."""
+    with Owner(redis_url) as owner:
+        yield owner
 
 
 @pytest.fixture(scope="session")

@@ -18,12 +18,6 @@ KEYS = QueueKeys("default")
 
 
 @pytest.fixture
-def td(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
 def raw(redis_url: str) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(redis_url) as client:
         yield client

@@ -6,13 +6,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.support.owner import Owner
+from tests.support.resuming import running
 from tests.support.servers import REPOSITORY
 from tests.support.waiting import eventually_sync
 from triggerd import Client, Event, Resumer
@@ -26,29 +26,6 @@ from triggerd.triggers.testing import SuccessTrigger
 
 LEASE_MS = 600
 EVENTS = QueueKeys("default").events("default")
-
-
-@pytest.fixture
-def td(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def owner(redis_url: str) -> Iterator[Owner]:
-    with Owner(redis_url) as owner:
-        yield owner
-
-
-@contextmanager
-def running(resumer: Resumer) -> Iterator[None]:
-    thread = threading.Thread(target=resumer.run)
-    thread.start()
-    try:
-        yield
-    finally:
-        resumer.stop()
-        thread.join()
 
 
 def resumer_of(td: Client, handle: Callable[[Event], Any], **options: Any) -> Resumer:

@@ -1,7 +1,6 @@
 """The SDK's verbs against a real server, as a worker and its caller use them."""
 
 import asyncio
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -21,18 +20,6 @@ from triggerd import (
 )
 from triggerd.errors import NameNotValidError
 from triggerd.triggers.testing import SuccessTrigger
-
-
-@pytest.fixture
-def td(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def owner(redis_url: str) -> Iterator[Owner]:
-    with Owner(redis_url) as owner:
-        yield owner
 
 
 def test_a_deferral_can_be_followed_from_queued_to_fired(td: Client, owner: Owner) -> None:

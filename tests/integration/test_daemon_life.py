@@ -10,7 +10,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,12 +26,6 @@ from triggerd.settings import HttpSettings, RedisSettings, Settings
 from triggerd.triggers.testing import SuccessTrigger
 
 ENV = {"TRIGGERD_ALLOW": "tests.support.triggers.*", "TRIGGERD_LEASE_MS": "1500"}
-
-
-@pytest.fixture
-def td(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url) as client:
-        yield client
 
 
 def get(url: str) -> tuple[int, str]:

@@ -28,12 +28,6 @@ class Unlisted(SuccessTrigger):
 
 
 @pytest.fixture
-def td(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
 def start(redis_url: str) -> Iterator[StartDaemon]:
     """Starts daemons on the test's server; all are ended with the test."""
     with contextlib.ExitStack() as stack:

@@ -1,8 +1,6 @@
 """The main path on every flavour of server: defer -> claim -> run -> publish -> resume, with a real daemon process."""
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +8,7 @@ import boto3
 import pytest
 
 from tests.support.daemon_process import DaemonProcess
+from tests.support.resuming import running
 from tests.support.waiting import eventually_sync
 from triggerd import (
     AwsWaiterTrigger,
@@ -71,19 +70,6 @@ def daemon(server: EmbeddedServer, moto_url: str) -> Iterator[DaemonProcess]:
         yield daemon
 
 
-@contextmanager
-def resuming(td: Client, task: type[Task]) -> Iterator[None]:
-    resumer = Resumer(td)
-    resumer.register(task)
-    thread = threading.Thread(target=resumer.run)
-    thread.start()
-    try:
-        yield
-    finally:
-        resumer.stop()
-        thread.join()
-
-
 def paused(cluster: str, **options: Any) -> AwsWaiterTrigger:
     return AwsWaiterTrigger(
         "redshift", "cluster_paused", {"ClusterIdentifier": cluster}, return_value=cluster, **options
@@ -114,7 +100,9 @@ def test_every_bundled_trigger_resumes_its_task_once(
             pair = trigger if isinstance(trigger, tuple) else trigger.serialize()
             handles[name] = td.start(AnyTask(name), {"trigger": pair}, id=f"id {name}")
             assert td.start(AnyTask(name), {"trigger": pair}, id=f"id {name}").enqueued in ("in_flight", "finished")
-        with resuming(td, AnyTask):
+        resumer = Resumer(td)
+        resumer.register(AnyTask)
+        with running(resumer):
             eventually_sync(
                 lambda: set(AnyTask.resumed) == set(triggers), 30, f"only {set(AnyTask.resumed)} were resumed"
             )

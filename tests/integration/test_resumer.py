@@ -4,15 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.owner import Owner
+from tests.support.resuming import running
 from tests.support.waiting import eventually_sync
 from triggerd import Client, Deferrable, Event, Resumer, TriggerFailedError
 from triggerd.embedded import EmbeddedServer
@@ -47,29 +46,6 @@ class Load(Deferrable):
 def load() -> type[Load]:
     """A fresh class each time, so that nothing is shared between tests."""
     return type("Load", (Load,), {"seen": [], "act": staticmethod(lambda event: None), "__module__": __name__})
-
-
-@pytest.fixture
-def td(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def owner(redis_url: str) -> Iterator[Owner]:
-    with Owner(redis_url) as owner:
-        yield owner
-
-
-@contextmanager
-def running(resumer: Resumer) -> Iterator[Resumer]:
-    thread = threading.Thread(target=resumer.run)
-    thread.start()
-    try:
-        yield resumer
-    finally:
-        resumer.stop()
-        thread.join()
 
 
 def stream_length(td: Client, reply_to: str = "default") -> int:

@@ -210,14 +210,8 @@ class Claimer:
             log.warning("cannot claim", queue=self._consumer.queue, error=str(error))
         self._consumer.bell.doubt("a call failed")
         if isinstance(error, StreamMissingError):
-            await self._make_group()
+            await self._consumer.make_group(self._redis)
         await asyncio.sleep(self._backoff.next_s())
-
-    async def _make_group(self) -> None:
-        try:
-            await self._redis.run(self._consumer.triggers.prepare())
-        except (RedisUnavailableError, RedisRefusedError) as error:
-            log.warning("cannot make the consumer group", queue=self._consumer.queue, error=str(error))
 
     def _all_well(self) -> None:
         if self._backoff.failures:

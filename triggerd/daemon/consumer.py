@@ -5,9 +5,14 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+from triggerd.errors import RedisRefusedError, RedisUnavailableError
+from triggerd.logs import get_logger
+from triggerd.streams.connection import AsyncRedis
 from triggerd.streams.dead_letter import DeadLetters
 from triggerd.streams.leases import Leases
 from triggerd.streams.trigger_queue import TriggerQueue
+
+log = get_logger("triggerd.daemon")
 
 
 class Bell:
@@ -67,6 +72,13 @@ class Consumer:
     @classmethod
     def of(cls, queue: str, name: str) -> "Consumer":
         return cls(queue, name, TriggerQueue(queue), Leases(queue), DeadLetters(queue))
+
+    async def make_group(self, redis: AsyncRedis) -> None:
+        """Make the stream and its group anew after Redis said that they are gone."""
+        try:
+            await redis.run(self.triggers.prepare())
+        except (RedisUnavailableError, RedisRefusedError) as error:
+            log.warning("cannot make the consumer group", queue=self.queue, error=str(error))
 
 
 class Backoff:

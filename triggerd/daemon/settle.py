@@ -163,14 +163,8 @@ class Settler:
             )
         self._consumer.bell.doubt("publish failed")
         if isinstance(error, StreamMissingError):
-            await self._make_group()
+            await self._consumer.make_group(self._redis)
         await asyncio.sleep(self._backoff.next_s())
-
-    async def _make_group(self) -> None:
-        try:
-            await self._redis.run(self._consumer.triggers.prepare())
-        except (RedisUnavailableError, RedisRefusedError) as error:
-            log.warning("cannot make the consumer group", queue=self._consumer.queue, error=str(error))
 
 
 def _take(box: deque[_Parcel[Any]]) -> list[_Parcel[Any]]:
