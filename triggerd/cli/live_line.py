@@ -71,6 +71,11 @@ class LiveLine:
                 self._draw()
                 await asyncio.sleep(1)
         finally:
+            self.erase()
+
+    def erase(self) -> None:
+        """Leave an empty line behind."""
+        if self._live:
             _write(_ERASE)
 
     def _draw(self) -> None:

@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import os
+import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -96,14 +99,20 @@ def wait(ctx: click.Context, service: str, waiter: str, arguments: tuple[str, ..
     # What the poller would log is on the live line already.
     logging.getLogger("triggerd").addHandler(logging.NullHandler())
     line = LiveLine(quiet=quiet)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            result = runner.run(_wait(settings, Request(definition, parameters, options, timeout), line))
-    except KeyboardInterrupt:
-        click.echo(f"interrupted: {line.text(with_next_poll=False)}", err=True)
-        ctx.exit(exits.INTERRUPTED)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.get_loop().add_signal_handler(signal.SIGINT, _interrupted, line)
+        result = runner.run(_wait(settings, Request(definition, parameters, options, timeout), line))
     _print(result, as_json=as_json, quiet=quiet)
     ctx.exit(result.exit_code)
+
+
+def _interrupted(line: LiveLine) -> None:
+    """Ctrl-C. A wait owns nothing that would need an orderly end, so nothing can keep the process."""
+    line.erase()
+    click.echo(f"interrupted: {line.text(with_next_poll=False)}", err=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exits.INTERRUPTED)
 
 
 async def _wait(settings: AwsSettings, request: Request, line: LiveLine) -> Result:
