@@ -4,10 +4,14 @@ It speaks the json, query and rest-json protocols. Per operation it plays a scri
 
     async with FakeAws("glue") as fake:
         fake.script("GetJobRun", Fault("ThrottlingException"), {"JobRun": {"JobRunState": "SUCCEEDED"}})
+
+`tests.support.fake_aws_process` is one in a process of its own. Two paths are ours and not AWS's, for other processes:
+GET `/_fake/counts` and POST `/_fake/weather`.
 """
 
 import asyncio
 import json
+import random
 import re
 import urllib.parse
 from collections import Counter
@@ -60,14 +64,18 @@ class FakeAws:
 
     def __init__(self, *services: str) -> None:
         loader = Loader()
-        self._operations: list[OperationModel] = []
+        self._operations: dict[str, OperationModel] = {}
         for service in services:
             model = ServiceModel(loader.load_service_model(service, "service-2"), service)
-            self._operations += [model.operation_model(name) for name in model.operation_names]
+            self._operations |= {name: model.operation_model(name) for name in model.operation_names}
         self._scripts: dict[str, list[Scripted]] = {}
         self._runner: web.AppRunner | None = None
         self.calls: Counter[str] = Counter()
         self.seen: list[Seen] = []
+        self.keep_reads = True
+        """Whether `seen` keeps the reads too; a fake that serves for minutes keeps the writes only."""
+        self.weather: tuple[Fault, float] | None = None
+        """A fault that befalls this share of the reads: throttling, a 5xx."""
         self.latency_s = 0.0
         self.gate: asyncio.Event | None = None
         self.in_flight = self.most_in_flight = 0
@@ -82,6 +90,11 @@ class FakeAws:
         """Calls that would have changed something."""
         return sum(count for name, count in self.calls.items() if not name.startswith(_READS))
 
+    @property
+    def mutations(self) -> list[Seen]:
+        """The calls that `mutating` counts, in their order."""
+        return [seen for seen in self.seen if not seen.operation.startswith(_READS)]
+
     def settings(self, **changes: Any) -> AwsSettings:
         """Settings whose connection `default` leads here."""
         connection = {"region": "us-east-1", "endpoint_url": self.url, **changes.pop("connection", {})}
@@ -90,6 +103,8 @@ class FakeAws:
 
     async def __aenter__(self) -> Self:
         app = web.Application()
+        app.router.add_get("/_fake/counts", self._tell_counts)
+        app.router.add_post("/_fake/weather", self._take_weather)
         app.router.add_route("*", "/{path:.*}", self._serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -106,13 +121,12 @@ class FakeAws:
         operation, params = self._parse(request, await request.read())
         credential = re.search(r"Credential=([^/]+)/", request.headers.get("Authorization", ""))
         self.calls[operation.name] += 1
-        self.seen.append(Seen(operation.name, params, monotonic_s(), credential[1] if credential else ""))
+        if self.keep_reads or not operation.name.startswith(_READS):
+            self.seen.append(Seen(operation.name, params, monotonic_s(), credential[1] if credential else ""))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            script = self._scripts.get(operation.name, [Fault("NotScripted", operation.name)])
-            scripted = script.pop(0) if len(script) > 1 else script[0]
-            answer = scripted(params) if callable(scripted) else scripted
+            answer = self._answer_to(operation.name, params)
             if self.gate is not None:
                 await self.gate.wait()
             await asyncio.sleep(self.latency_s)
@@ -124,6 +138,24 @@ class FakeAws:
             return web.Response()
         return _fault(operation, answer) if isinstance(answer, Fault) else _answer(operation, answer)
 
+    def _answer_to(self, operation: str, params: dict[str, Any]) -> Answer:
+        # Writes are spared: one that fails is sent again, and could not be told from one that was sent twice.
+        if self.weather is not None and operation.startswith(_READS) and random.random() < self.weather[1]:
+            return self.weather[0]
+        script = self._scripts.get(operation, [Fault("NotScripted", operation)])
+        scripted = script.pop(0) if len(script) > 1 else script[0]
+        return scripted(params) if callable(scripted) else scripted
+
+    async def _tell_counts(self, _: web.Request) -> web.Response:
+        mutations = [{"operation": seen.operation, "params": seen.params} for seen in self.mutations]
+        return web.json_response({"calls": self.calls, "mutating": self.mutating, "mutations": mutations})
+
+    async def _take_weather(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        share = asked.pop("share", 0.0)
+        self.weather = (Fault(**asked), share) if share else None
+        return web.Response()
+
     def _parse(self, request: web.Request, body: bytes) -> tuple[OperationModel, dict[str, Any]]:
         target = request.headers.get("X-Amz-Target", "")
         if target:
@@ -131,7 +163,7 @@ class FakeAws:
         if request.content_type == "application/x-www-form-urlencoded":
             form = dict(urllib.parse.parse_qsl(body.decode()))
             return self._named(form["Action"]), form
-        for operation in self._operations:
+        for operation in self._operations.values():
             pattern = re.sub(r"\{(\w+)\+?\}", r"(?P<\1>[^/]+)", operation.http["requestUri"].split("?")[0])
             match = re.fullmatch(pattern, request.path)
             if match and operation.http["method"] == request.method:
@@ -139,7 +171,7 @@ class FakeAws:
         raise web.HTTPNotImplemented(text=f"{request.method} {request.path}")
 
     def _named(self, name: str) -> OperationModel:
-        return next(operation for operation in self._operations if operation.name == name)
+        return self._operations[name]
 
 
 def _is_xml(operation: OperationModel) -> bool:
