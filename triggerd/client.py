@@ -13,6 +13,7 @@ from triggerd.errors import RedisRefusedError, RedisUnavailableError
 from triggerd.handle import AsyncHandle, Caller, Handle
 from triggerd.keys import BATCH
 from triggerd.local import run_task_here
+from triggerd.signing import SigningKeys, keys_of_text
 from triggerd.streams.leases import consumer_name
 from triggerd.streams.trigger_queue import TriggerQueue
 
@@ -26,14 +27,17 @@ def default_url() -> str:
     return os.environ.get("TRIGGERD_REDIS__URL", "redis://localhost:6379/0")
 
 
-def _caller(kind: str, url: str, result_ttl: float, command_timeout: float) -> Caller:
+def _caller(
+    kind: str, url: str, result_ttl: float, command_timeout: float, keys: Sequence[str | bytes] | None
+) -> Caller:
     from triggerd.streams import connection  # noqa: PLC0415 - redis-py costs 0.3 s: only who builds a client pays
 
     if result_ttl < _SHORTEST_TTL_S:
         raise ValueError(f"result_ttl = {result_ttl!r}: at least {_SHORTEST_TTL_S:g} s, so that a retry is recognised")
     name = consumer_name()
     redis = getattr(connection, kind)(url, name=name, command_timeout_ms=int(command_timeout * 1000))
-    return Caller(redis, name, int(result_ttl * 1000))
+    chosen = keys_of_text(os.environ.get("TRIGGERD_SIGNING_KEYS", "")) if keys is None else keys
+    return Caller(redis, name, int(result_ttl * 1000), SigningKeys(chosen) if chosen else None)
 
 
 @contextmanager
@@ -72,12 +76,18 @@ class Client:
             daemon has its own setting. At least 300.
         command_timeout: Seconds after which a command that Redis does not answer is retried, twice, and then raises
             RedisUnavailableError.
+        signing_keys: Keys (text or bytes, at least 16 of them) with which deferrals are signed, by the first, and what
+            a Resumer gets is verified, by each; see the guide. Empty: no signatures. None: what the environment
+            variable TRIGGERD_SIGNING_KEYS says, comma-separated (the daemon reads it too), or no signatures.
+
+    Raises:
+        ConfigError: A signing key is too short.
     """
 
     def __init__(self, url: str | None = None, *, result_ttl: float = RESULT_TTL_S,
-                 command_timeout: float = 5.0) -> None:  # fmt: skip
+                 command_timeout: float = 5.0, signing_keys: Sequence[str | bytes] | None = None) -> None:  # fmt: skip
         self.url = url or default_url()
-        self.caller = _caller("SyncRedis", self.url, result_ttl, command_timeout)
+        self.caller = _caller("SyncRedis", self.url, result_ttl, command_timeout, signing_keys)
 
     def defer(
         self,
@@ -111,14 +121,15 @@ class Client:
             RedisRefusedError: Redis is full or read-only; nothing was enqueued.
         """
         arguments = {"id": id, "task": task, "queue": queue, "reply_to": reply_to, "context": context}
-        return self._enqueue([plan_deferral(trigger, method_name, timeout, kwargs, **arguments)])[0]
+        planned = plan_deferral(trigger, method_name, timeout, kwargs, **arguments, keys=self.caller.keys)
+        return self._enqueue([planned])[0]
 
     def defer_many(self, deferrals: Iterable[Mapping[str, Any]]) -> list[Handle]:
         """Put many triggers onto their queues; each mapping holds the arguments of one `defer`.
 
         All are checked before the first is sent; they go in batches of 100.
         """
-        return self._enqueue([plan_deferral(**deferral) for deferral in deferrals])
+        return self._enqueue([plan_deferral(**deferral, keys=self.caller.keys) for deferral in deferrals])
 
     def start(
         self,
@@ -171,9 +182,9 @@ class AsyncClient:
     """`Client` for an event loop: the same verbs, awaited; `start` runs the task's `execute` in a thread."""
 
     def __init__(self, url: str | None = None, *, result_ttl: float = RESULT_TTL_S,
-                 command_timeout: float = 5.0) -> None:  # fmt: skip
+                 command_timeout: float = 5.0, signing_keys: Sequence[str | bytes] | None = None) -> None:  # fmt: skip
         self.url = url or default_url()
-        self.caller = _caller("AsyncRedis", self.url, result_ttl, command_timeout)
+        self.caller = _caller("AsyncRedis", self.url, result_ttl, command_timeout, signing_keys)
 
     async def defer(
         self,
@@ -190,11 +201,12 @@ class AsyncClient:
     ) -> AsyncHandle:
         """As `Client.defer`."""
         arguments = {"id": id, "task": task, "queue": queue, "reply_to": reply_to, "context": context}
-        return (await self._enqueue([plan_deferral(trigger, method_name, timeout, kwargs, **arguments)]))[0]
+        planned = plan_deferral(trigger, method_name, timeout, kwargs, **arguments, keys=self.caller.keys)
+        return (await self._enqueue([planned]))[0]
 
     async def defer_many(self, deferrals: Iterable[Mapping[str, Any]]) -> list[AsyncHandle]:
         """As `Client.defer_many`."""
-        return await self._enqueue([plan_deferral(**deferral) for deferral in deferrals])
+        return await self._enqueue([plan_deferral(**deferral, keys=self.caller.keys) for deferral in deferrals])
 
     async def start(
         self,

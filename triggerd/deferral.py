@@ -9,10 +9,11 @@ from typing import Any
 
 from triggerd.clock import wall_ms
 from triggerd.deferrable import Deferrable
-from triggerd.envelope import encode_trigger
+from triggerd.envelope import encode_trigger, sign_trigger
 from triggerd.errors import EnvelopePackError, RedisRefusedError
 from triggerd.event import Continuation, Event
 from triggerd.keys import check_id, check_name
+from triggerd.signing import SigningKeys
 from triggerd.streams.trigger_queue import DEFAULT_TIMEOUT_MS, NewTrigger
 
 LONGEST_TIMEOUT_MS = 366 * 24 * 3600 * 1000
@@ -39,13 +40,15 @@ def plan_deferral(
     context: Any = None,
     leg: int = 1,
     root: str | None = None,
+    keys: SigningKeys | None = None,
 ) -> Deferral:
-    """The deferral that `Client.defer` sends; its arguments are explained there.
+    """The deferral that `Client.defer` sends; its arguments are explained there. `keys` are the client's.
 
     Raises:
         EnvelopePackError, EnvelopeTooLargeError: Something cannot be put on the wire.
         NameNotValidError: id, queue or reply_to cannot name a key. ValueError: a time-out that is none.
     """
+    check_name("queue", queue)
     trigger_id = check_id(uuid.uuid4().hex if id is None else id)
     if reply_to is None and getattr(trigger, "multi_event", False):
         raise ValueError(
@@ -60,9 +63,11 @@ def plan_deferral(
         leg=leg,
         root=root or trigger_id,
     )
-    env = encode_trigger(classpath, trigger_kwargs, continuation.encode())
+    env = encode_trigger(classpath, trigger_kwargs, continuation.encode(queue, keys))
+    if keys is not None:
+        env = sign_trigger(env, queue, keys)
     reply = "" if reply_to is None else check_name("reply_to", reply_to)
-    return Deferral(check_name("queue", queue), NewTrigger(trigger_id, reply, timeout_ms(timeout), env))
+    return Deferral(queue, NewTrigger(trigger_id, reply, timeout_ms(timeout), env))
 
 
 def serialized(thing: Any, what: str) -> tuple[str, Mapping[str, Any]]:

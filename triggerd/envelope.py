@@ -4,6 +4,9 @@ A trigger envelope is a msgpack array ``[version, resume, classpath, kwargs]`` i
 packed once more, as binary. So a reader decodes no deeper than it must: the daemon looks at version and classpath
 before it touches the kwargs, never looks into `resume` (what the caller wants back with the event), and a Lua script
 can copy `resume` into an event without decoding anything else.
+
+Signed, it is ``[version, resume, classpath, kwargs, key_id, signature]``, and `resume`, which goes into events through
+scripts that cannot sign, is an array ``[resume, key_id, signature]`` of its own: see `triggerd.signing`.
 """
 
 import datetime as dt
@@ -19,8 +22,10 @@ from triggerd.errors import (
     EnvelopeDecodeError,
     EnvelopePackError,
     EnvelopeTooLargeError,
+    EnvelopeUnsignedError,
     EnvelopeVersionError,
 )
+from triggerd.signing import TRAILER_BYTES, SigningKeys, ends_signed
 
 VERSION = 1
 MAX_ENVELOPE_BYTES = 256 * 1024
@@ -32,6 +37,11 @@ _SETS = (set, frozenset)
 _MAX_SET_BYTES = 32 * 1024
 """Of one set: members whose hashes collide on purpose make it cost the square of their number."""
 _INT_RANGE = range(-(2**63), 2**64)
+
+# First bytes: msgpack's headers of arrays with 4, 6 and 3 elements.
+_PLAIN_TRIGGER, _SIGNED_TRIGGER, _SIGNED_RESUME = b"\x94", b"\x96", b"\x93"
+_BINARY_HEADERS = {0xC4: 1, 0xC5: 2, 0xC6: 4}
+"""How many bytes of length follow the first byte of a msgpack binary."""
 
 
 def pack(value: Any, path: str = "value") -> bytes:
@@ -101,23 +111,95 @@ def encode_trigger(classpath: str, kwargs: Mapping[str, Any], resume: bytes = b"
         if not isinstance(key, str):
             raise EnvelopePackError("kwargs", f"keys are the constructor's argument names, not {key!r}")
     packed = pack(dict(kwargs), "kwargs")
-    envelope = b"\x94" + pack(VERSION) + pack_binary(resume) + pack(classpath) + pack_binary(packed)
+    envelope = _PLAIN_TRIGGER + pack(VERSION) + pack_binary(resume) + pack(classpath) + pack_binary(packed)
     check_size(f"the envelope of {classpath}", envelope)
     return envelope
 
 
 def decode_trigger(envelope: bytes) -> TriggerEnvelope:
-    """Read the header of a trigger envelope.
+    """Read the header of a trigger envelope; a signature is not looked at (`TriggerReader` does that).
 
     Raises:
         EnvelopeTooLargeError, EnvelopeVersionError, EnvelopeDecodeError: It cannot be run by this triggerd.
     """
     check_size("the envelope", envelope)
-    fields = unpack_versioned(envelope)
-    match fields:
-        case [_, bytes() as resume, str() as classpath, bytes() as kwargs] if 0 < len(classpath) <= MAX_CLASSPATH_CHARS:
+    match unpack_versioned(envelope):
+        case ([_, bytes() as resume, str() as classpath, bytes() as kwargs]
+              | [_, bytes() as resume, str() as classpath, bytes() as kwargs, bytes(), bytes()]
+              ) if 0 < len(classpath) <= MAX_CLASSPATH_CHARS:  # fmt: skip
             return TriggerEnvelope(classpath, kwargs, resume)
-    raise EnvelopeDecodeError("a trigger envelope is [version, resume, classpath, kwargs]")
+    raise EnvelopeDecodeError("a trigger envelope is [version, resume, classpath, kwargs] with or without a signature")
+
+
+class TriggerReader:
+    """Reads the trigger envelopes of one queue, in the order that hostile bytes ask for: size, signature, contents.
+
+    Args:
+        queue: The queue that they stand on.
+        max_envelope_bytes: What is larger is refused unread.
+        keys: None: signed and unsigned ones are read alike. Otherwise nothing is decoded before its signature holds.
+    """
+
+    def __init__(
+        self, queue: str, max_envelope_bytes: int = MAX_ENVELOPE_BYTES, keys: SigningKeys | None = None
+    ) -> None:
+        self._queue, self._max_envelope_bytes, self._keys = queue, max_envelope_bytes, keys
+
+    def read(self, envelope: bytes) -> TriggerEnvelope:
+        """The header of an envelope.
+
+        Raises:
+            EnvelopeTooLargeError, EnvelopeUnsignedError, EnvelopeSignatureError, EnvelopeVersionError,
+            EnvelopeDecodeError: It must not or cannot be run here.
+        """
+        check_size("the envelope", envelope, self._max_envelope_bytes)
+        if self._keys is not None:
+            if envelope[:1] != _SIGNED_TRIGGER:
+                raise EnvelopeUnsignedError("the envelope is not signed, and this daemon has signing keys")
+            self._keys.verify("trigger", self._queue, envelope)
+        return decode_trigger(envelope)
+
+
+def sign_trigger(envelope: bytes, queue: str, keys: SigningKeys) -> bytes:
+    """The signed form of what `encode_trigger` made.
+
+    Raises:
+        EnvelopeTooLargeError: With the signature it is over `MAX_ENVELOPE_BYTES`.
+    """
+    signed = keys.sign("trigger", queue, _SIGNED_TRIGGER + envelope[1:])
+    check_size("the signed envelope", signed)
+    return signed
+
+
+def sign_resume(resume: bytes, queue: str, keys: SigningKeys) -> bytes:
+    """The signed form of the resume part of an envelope."""
+    return keys.sign("resume", queue, _SIGNED_RESUME + pack_binary(resume))
+
+
+def read_resume(resume: bytes, queue: str, keys: SigningKeys | None) -> bytes:
+    """The continuation's bytes in a resume part, signed or not. Without keys a signature is not verified.
+
+    Raises:
+        EnvelopeUnsignedError, EnvelopeSignatureError: There are keys, and it was not signed with one of them.
+    """
+    # An unsigned one is a map, whose first byte is another.
+    signed = resume[:1] == _SIGNED_RESUME
+    if keys is not None:
+        if not signed:
+            raise EnvelopeUnsignedError("the continuation is not signed, and this Resumer has signing keys")
+        keys.verify("resume", queue, resume)
+    return resume[len(pack_binary(b"")) + 1 : -TRAILER_BYTES] if signed and ends_signed(resume) else resume
+
+
+def resume_of(envelope: bytes) -> bytes:
+    """The resume part of an envelope that is not to be decoded, taken out by slicing as the Lua scripts do it.
+
+    So the caller of an envelope that was refused still hears of it; of garbage this makes b"".
+    """
+    length_bytes = _BINARY_HEADERS.get(envelope[2], 0) if len(envelope) > 2 else 0
+    start = 3 + length_bytes
+    end = start + int.from_bytes(envelope[3:start], "big")
+    return envelope[start:end] if end <= len(envelope) else b""
 
 
 def unpack_versioned(envelope: bytes) -> list[Any]:
@@ -130,10 +212,10 @@ def unpack_versioned(envelope: bytes) -> list[Any]:
     return fields
 
 
-def check_size(what: str, envelope: bytes) -> None:
+def check_size(what: str, envelope: bytes, limit_bytes: int = MAX_ENVELOPE_BYTES) -> None:
     """Raise EnvelopeTooLargeError if `envelope` is over the limit."""
-    if len(envelope) > MAX_ENVELOPE_BYTES:
-        raise EnvelopeTooLargeError(what, len(envelope), MAX_ENVELOPE_BYTES)
+    if len(envelope) > limit_bytes:
+        raise EnvelopeTooLargeError(what, len(envelope), limit_bytes)
 
 
 # msgpack extension types for what plain msgpack has no word for: code -> (type, to plain data, from plain data).

@@ -89,6 +89,18 @@ class EnvelopeVersionError(EnvelopeError):
         self.found, self.supported = found, supported
 
 
+class EnvelopeUnsignedError(EnvelopeError):
+    """An envelope or a continuation carries no signature, and its reader has signing keys."""
+
+    code = "unsigned"
+
+
+class EnvelopeSignatureError(EnvelopeError):
+    """A signature is not that of one of the reader's keys over these bytes and this queue."""
+
+    code = "bad_signature"
+
+
 # --- loading a trigger ------------------------------------------------------------------------------------------
 
 

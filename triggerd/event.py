@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from triggerd.envelope import VERSION, check_size, pack, pack_binary, unpack, unpack_versioned
+from triggerd.envelope import VERSION, check_size, pack, pack_binary, read_resume, sign_resume, unpack, unpack_versioned
 from triggerd.errors import (
     EnvelopeDecodeError,
     EventStatusError,
@@ -18,6 +18,7 @@ from triggerd.errors import (
     TriggerFailedError,
     TriggerTimeoutError,
 )
+from triggerd.signing import SigningKeys
 from triggerd.trigger import TriggerEvent
 
 Outcome = Literal["fired", "failed", "timed_out", "cancelled"]
@@ -53,10 +54,10 @@ class Continuation:
     leg: int = 1
     root: str = ""
 
-    def encode(self) -> bytes:
-        """These values as the `resume` part of a trigger envelope."""
+    def encode(self, queue: str = "", keys: SigningKeys | None = None) -> bytes:
+        """These values as the `resume` part of a trigger envelope, with `keys` signed for `queue`."""
         task = list(self.task) if self.task else None
-        return pack(
+        resume = pack(
             {
                 "method_name": self.method_name,
                 "kwargs": dict(self.kwargs),
@@ -67,15 +68,18 @@ class Continuation:
             },
             "resume",
         )
+        return sign_resume(resume, queue, keys) if keys else resume
 
     @classmethod
-    def decode(cls, data: bytes) -> "Continuation":
+    def decode(cls, data: bytes, queue: str = "", keys: SigningKeys | None = None) -> "Continuation":
         """The reverse of `encode`; empty bytes give the default continuation.
 
         Raises:
             EnvelopeDecodeError: These bytes are not a continuation.
+            EnvelopeUnsignedError, EnvelopeSignatureError: There are keys, and none of them has signed this for `queue`.
         """
-        fields = unpack(data) if data else {}
+        resume = read_resume(data, queue, keys)
+        fields = unpack(resume) if resume else {}
         try:
             task = fields.pop("task", None)
             return cls(task=(str(task[0]), dict(task[1])) if task else None, **fields)

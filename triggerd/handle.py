@@ -10,6 +10,7 @@ from triggerd.clock import monotonic_s
 from triggerd.deferral import deadline_ms
 from triggerd.errors import RedisUnavailableError, ResultTimeoutError, UnknownTriggerError
 from triggerd.event import Event, decode_event
+from triggerd.signing import SigningKeys
 from triggerd.streams.trigger_queue import TriggerFinished, TriggerInFlight, TriggerQueue
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _SWEEP_S = 0.005, 0.25, 1.0
@@ -17,11 +18,13 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _SWEEP_S = 0.005, 0.25, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a client shares with its handles: its connection (sync or async), its name, how long it keeps results."""
+    """What a client shares with its handles and its Resumer: its connection (sync or async), its name, how long it
+    keeps results, and the keys that it signs with."""
 
     redis: Any
     name: str
     retention_ms: int
+    keys: SigningKeys | None = None
 
 
 class _ResultWait:

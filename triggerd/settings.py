@@ -9,6 +9,8 @@ import redis
 from triggerd.envelope import MAX_ENVELOPE_BYTES
 from triggerd.errors import ConfigError, NameNotValidError
 from triggerd.keys import check_name
+from triggerd.redact import redacted
+from triggerd.signing import SigningKeys
 
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 
@@ -144,6 +146,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_envelope_bytes: int = MAX_ENVELOPE_BYTES
     """Bytes of one trigger at most; larger ones are buried undecoded. The SDK refuses what is over the default."""
 
+    signing_keys: tuple[str, ...] = ()
+    """Keys of at least 16 bytes that producers sign with, any of which may have been used. With them, what is unsigned
+    or wrongly signed is buried undecoded; without, signatures are not looked at. Better from the environment
+    (TRIGGERD_SIGNING_KEYS) than from a file; shown nowhere."""
+
     drain_timeout_s: float = 20.0
     """Seconds from SIGTERM to the exit. Handing over takes one; the rest is for events not yet published and for
     clean-ups. Longer than `redis.command_timeout_ms`, shorter than systemd's TimeoutStopSec (30 in our unit)."""
@@ -152,6 +159,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     http: HttpSettings = HttpSettings()
     logs: LogSettings = LogSettings()
     aws: AwsSettings = AwsSettings()
+
+    def __repr__(self) -> str:
+        return f"Settings({redacted(msgspec.to_builtins(self))})"  # keys and passwords end up in no log
 
 
 def check(settings: Settings) -> None:
@@ -164,6 +174,8 @@ def check(settings: Settings) -> None:
         if not sound:
             raise ConfigError(key, value, why)
     _check_url(settings.redis.url)
+    if settings.signing_keys:
+        SigningKeys(settings.signing_keys)
     for queue in settings.queues:
         try:
             check_name("queue", queue)

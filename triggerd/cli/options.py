@@ -44,7 +44,7 @@ def read_settings(config: Path | None, redis: str | None = None) -> Settings:
 def open_client(config: Path | None, redis: str | None) -> Client:
     """A client of the Redis that these options name."""
     settings = read_settings(config, redis)
-    return Client(settings.redis.url, result_ttl=settings.result_ttl_s)
+    return Client(settings.redis.url, result_ttl=settings.result_ttl_s, signing_keys=settings.signing_keys)
 
 
 def duration(text: str | float) -> float:
