@@ -175,7 +175,7 @@ class DaemonProcess:
 
     def log_records(self) -> list[dict[str, Any]]:
         """The lines of its log that are JSON."""
-        return [json.loads(line) for line in self.log_text.splitlines() if line.startswith("{")]
+        return records_of(self.log_text)
 
     def is_alive(self) -> bool:
         """Whether it still runs."""
@@ -240,3 +240,8 @@ class DaemonProcess:
         if error is not None and self._log_path is not None:
             sys.stderr.write(self.log_text)  # pytest shows it with the failure
         self.close()
+
+
+def records_of(log_text: str) -> list[dict[str, Any]]:
+    """The lines of a log that are JSON."""
+    return [json.loads(line) for line in log_text.splitlines() if line.startswith("{") and line.endswith("}")]
