@@ -2,14 +2,17 @@
 
 With P = ``triggerd:{<queue>}:`` (one hash tag, so one slot per queue):
 
-    P triggers            stream   id, reply, deadline, env (the trigger envelope); group "triggerd"
+    P triggers            stream   id, reply, deadline, env (the trigger envelope) [, on_timeout]; group "triggerd"
     P trigger:<id>        hash     the record of a trigger in flight: entry, reply, deferred
-                                   [, seq, cancel, checkpoint, adoptions, replay_of]
+                                   [, seq, cancel, checkpoint, adoptions, quarantined, replay_of]
     P done:<id>           string   "<outcome> <seq> <finished_ms> <by>\\n<event envelope>", PX result_ttl: finished
+    P stopping:<id>       hash     the record of a trigger that has timed out and whose remote work its caller wants
+                                   stopped: finished, its entry is kept until that call has ended
     P deadlines, cancels  zset     id -> epoch ms; every trigger in flight has a deadline
-    P consumer:<name>     string   a consumer's lease, PX; or the word "drained"
+    P consumer:<name>     string   a consumer's lease, PX: "alive" or "quiet"; or the word "drained"
     P events:<reply_to>   stream   id, seq, outcome, event (the event envelope); group "resumers"; acked = deleted
-    P dead                stream   dead letters: id, entry, reply, why, code, time, bytes
+    P dead                stream   dead letters: id, entry, reply, why, code, time, and what it was: bytes (a trigger
+                                   envelope), fields (JSON of an entry without one), or seq, outcome, event
     P control             pub/sub  hints only: losing one delays, never loses
 
 There = in flight (record) or finished (done): existence is the only state.
@@ -22,20 +25,22 @@ from triggerd.errors import NameNotValidError
 
 TRIGGER_GROUP = "triggerd"
 RESUMER_GROUP = "resumers"
-DRAINED = "drained"
+ALIVE, QUIET, DRAINED = "alive", "quiet", "drained"
+"""What the key of a consumer says: it has a lease, it has one and takes nothing new, it has left."""
 RELEASED = "released"
 """The consumer name under which events lie that a resumer gave back; it never has a lease."""
 
 # Fields of a trigger entry, in the order in which they are always written: repeated names cost a stream nothing.
 ID, REPLY, DEADLINE, ENV = "id", "reply", "deadline", "env"
+ON_TIMEOUT = "on_timeout"  # after them, where the caller asked for the remote work to be stopped
 # Fields of the record.
-ENTRY, DEFERRED, SEQ, CANCEL, CHECKPOINT, ADOPTIONS, REPLAY_OF = (
-    "entry", "deferred", "seq", "cancel", "checkpoint", "adoptions", "replay_of",
+ENTRY, DEFERRED, SEQ, CANCEL, CHECKPOINT, ADOPTIONS, QUARANTINED, REPLAY_OF = (
+    "entry", "deferred", "seq", "cancel", "checkpoint", "adoptions", "quarantined", "replay_of",
 )  # fmt: skip
 # Fields of an event entry (with ID and SEQ).
 OUTCOME, EVENT = "outcome", "event"
 # Fields of a dead letter (with ID, ENTRY and REPLY).
-WHY, CODE, TIME, BYTES = "why", "code", "time", "bytes"
+WHY, CODE, TIME, BYTES, FIELDS = "why", "code", "time", "bytes", "fields"
 
 MAX_ID_BYTES = 512
 MAX_ACTOR_CHARS = 200
@@ -43,8 +48,8 @@ BATCH = 100
 """Items in one script call at most: 100 publishes take 2-3 ms of the server, 1,000 would take 20."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-_TRIGGERS, _RECORD, _DONE, _DEADLINES, _CANCELS, _CONSUMER, _EVENTS, _DEAD, _CONTROL = (
-    "triggers", "trigger:", "done:", "deadlines", "cancels", "consumer:", "events:", "dead", "control",
+_TRIGGERS, _RECORD, _DONE, _STOPPING, _DEADLINES, _CANCELS, _CONSUMER, _EVENTS, _DEAD, _CONTROL = (
+    "triggers", "trigger:", "done:", "stopping:", "deadlines", "cancels", "consumer:", "events:", "dead", "control",
 )  # fmt: skip
 
 
@@ -104,6 +109,9 @@ class QueueKeys:
     def done(self, trigger_id: str) -> str:
         return self.prefix + _DONE + trigger_id
 
+    def stopping(self, trigger_id: str) -> str:
+        return self.prefix + _STOPPING + trigger_id
+
     def consumer(self, name: str) -> str:
         return self.prefix + _CONSUMER + name
 
@@ -111,13 +119,17 @@ class QueueKeys:
         return self.prefix + _EVENTS + check_name("reply_to", reply_to)
 
 
-_FIELDS = (ID, REPLY, DEADLINE, ENV, ENTRY, DEFERRED, SEQ, CANCEL, CHECKPOINT, ADOPTIONS, REPLAY_OF, OUTCOME, EVENT)
-_DEAD_FIELDS = (WHY, CODE, TIME, BYTES)
+_FIELDS = (
+    ID, REPLY, DEADLINE, ENV, ON_TIMEOUT, ENTRY, DEFERRED, SEQ, CANCEL, CHECKPOINT, ADOPTIONS, QUARANTINED, REPLAY_OF,
+    OUTCOME, EVENT,
+)  # fmt: skip
+_DEAD_FIELDS = (WHY, CODE, TIME, BYTES, FIELDS)
 _LUA_KEYS = ", ".join(
     f"{name} = '{key}'"
     for name, key in (
-        ("TRIGGERS", _TRIGGERS), ("RECORD", _RECORD), ("DONE", _DONE), ("DEADLINES", _DEADLINES), ("CANCELS", _CANCELS),
-        ("CONSUMER", _CONSUMER), ("EVENTS", _EVENTS), ("DEAD", _DEAD), ("CONTROL", _CONTROL),
+        ("TRIGGERS", _TRIGGERS), ("RECORD", _RECORD), ("DONE", _DONE), ("STOPPING", _STOPPING),
+        ("DEADLINES", _DEADLINES), ("CANCELS", _CANCELS), ("CONSUMER", _CONSUMER), ("EVENTS", _EVENTS),
+        ("DEAD", _DEAD), ("CONTROL", _CONTROL),
     )
 )  # fmt: skip
 _LUA_FIELDS = ", ".join(f"{name.upper()} = '{name}'" for name in (*_FIELDS, *_DEAD_FIELDS))
@@ -127,7 +139,7 @@ local KEY = {{ {_LUA_KEYS} }}
 local F = {{ {_LUA_FIELDS} }}
 local GROUP = '{TRIGGER_GROUP}'
 local RESUMERS = '{RESUMER_GROUP}'
-local DRAINED = '{DRAINED}'
+local ALIVE, QUIET, DRAINED = '{ALIVE}', '{QUIET}', '{DRAINED}'
 local RELEASED = '{RELEASED}'
 local MAX_ID_BYTES = {MAX_ID_BYTES}
 local P = string.sub(KEYS[1], 1, -#KEY.TRIGGERS - 1)

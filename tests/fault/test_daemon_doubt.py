@@ -71,7 +71,7 @@ def test_an_event_that_redis_refuses_is_kept_and_holds_up_nobody(
     refused = td.defer(SuccessTrigger("refused"), reply_to="blocked")
     others = [td.defer(SuccessTrigger(n), reply_to="free") for n in range(50)]
     assert {handle.result(timeout=10).outcome for handle in others} == {"fired"}
-    eventually_sync(lambda: "event refused by Redis" in daemon.log_text)
+    eventually_sync(lambda: "refused by Redis, kept and sent again" in daemon.log_text)
     assert refused.status() == "running"
     raw.delete(KEYS.events("blocked"))
     assert refused.result(timeout=10).payload == "refused"

@@ -21,6 +21,7 @@ from triggerd.streams.trigger_queue import (
     PUBLISHED,
     PUBLISHED_BEFORE,
     UNKNOWN,
+    Checkpoint,
     ClaimedTrigger,
     NewTrigger,
     Publication,
@@ -243,7 +244,7 @@ def test_a_deadline_ends_a_trigger_whether_or_not_somebody_runs_it(redis: SyncRe
     ended: dict[str, str] = {}
 
     def sweep() -> bool:
-        ended.update(redis.run(QUEUE.expire("sweeper", RETENTION_MS)))
+        ended.update((item.id, item.outcome) for item in redis.run(QUEUE.expire("sweeper", RETENTION_MS)))
         return len(ended) == 3
 
     eventually_sync(sweep)
@@ -257,8 +258,8 @@ def test_a_deadline_ends_a_trigger_whether_or_not_somebody_runs_it(redis: SyncRe
 def test_a_checkpoint_survives_the_move_and_only_the_owner_writes_it(redis: SyncRedis) -> None:
     enqueue(redis, "t1")
     [trigger] = claim(redis)
-    assert redis.run(QUEUE.checkpoint("a", "t1", trigger.entry, b"7"))
-    assert not redis.run(QUEUE.checkpoint("b", "t1", trigger.entry, b"8"))
+    assert redis.run(QUEUE.checkpoint("a", [Checkpoint("t1", trigger.entry, b"7")])) == [1]
+    assert redis.run(QUEUE.checkpoint("b", [Checkpoint("t1", trigger.entry, b"8")])) == [NOT_OWNER]
     redis.run(LEASES.drain("a"))
     redis.run(LEASES.renew("b", LEASE_MS))
     assert redis.run(LEASES.adopt("b", "a", 10)).triggers[0].checkpoint == b"7"
@@ -392,7 +393,7 @@ def test_a_trigger_that_cannot_be_expired_does_not_stand_in_the_way_of_others(re
     ended: list[tuple[str, str]] = []
 
     def sweep() -> bool:
-        ended.extend(redis.run(QUEUE.expire("sweeper", RETENTION_MS, 3)))
+        ended.extend((item.id, item.outcome) for item in redis.run(QUEUE.expire("sweeper", RETENTION_MS, 3)))
         return bool(ended)
 
     eventually_sync(sweep)

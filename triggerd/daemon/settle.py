@@ -1,4 +1,4 @@
-"""The settler brings events to Redis: one task, batches, every event kept until Redis has answered for it."""
+"""The settler brings events and checkpoints to Redis: one task, batches, each kept until Redis has answered for it."""
 
 import asyncio
 from collections import deque
@@ -14,13 +14,13 @@ from triggerd.metrics import Metrics
 from triggerd.streams.connection import AsyncRedis
 from triggerd.streams.dead_letter import Burial
 from triggerd.streams.script import Call
-from triggerd.streams.trigger_queue import PUBLISHED, PUBLISHED_BEFORE, Publication
+from triggerd.streams.trigger_queue import PUBLISHED, PUBLISHED_BEFORE, Checkpoint, Publication
 
-ItemT = TypeVar("ItemT", Publication, Burial)
+ItemT = TypeVar("ItemT", Publication, Burial, Checkpoint)
 
 MAX_BATCH_BYTES = 1024 * 1024
 """Bytes of events in one script call: beyond that the call itself would hold the server for milliseconds."""
-_CHECKPOINTS_AT_ONCE = 4
+_TOLD_AT_ONCE = 4
 
 log = get_logger("triggerd.settle")
 
@@ -48,12 +48,13 @@ class Settler:
         self._retention_ms = result_ttl_s * 1000
         self._publications: deque[_Parcel[Publication]] = deque()
         self._burials: deque[_Parcel[Burial]] = deque()
+        self._checkpoints: deque[_Parcel[Checkpoint]] = deque()
         self._work = asyncio.Event()
         self._nothing_left = asyncio.Event()
         self._nothing_left.set()
         self._unsettled = 0
         self._backoff = Backoff()
-        self._checkpointing = asyncio.Semaphore(_CHECKPOINTS_AT_ONCE)
+        self._telling = asyncio.Semaphore(_TOLD_AT_ONCE)
         self.last_answer_s = monotonic_s()
         """When Redis last answered or refused to: with a backlog, the watchdog's sign of life."""
 
@@ -72,15 +73,27 @@ class Settler:
 
     async def checkpoint(self, trigger_id: str, entry: str, value: bytes) -> bool:
         """Store a checkpoint, however long Redis is away. False: the trigger is not ours (any more)."""
+        # Not counted among what is unsettled: a drain waits for events, not for this.
+        return await self._post(self._checkpoints, Checkpoint(trigger_id, entry, value)).answer
+
+    async def absolve(self, trigger_id: str, entry: str) -> bool:
+        """A trigger has survived its quarantine. False: it is not ours (any more)."""
+        return await self._tell(self._consumer.triggers.absolve(self._consumer.name, trigger_id, entry))
+
+    async def stopped(self, trigger_id: str, entry: str) -> bool:
+        """The remote work of a trigger that timed out was stopped. False: it is not ours (any more)."""
+        return await self._tell(self._consumer.triggers.stopped(self._consumer.name, trigger_id, entry))
+
+    async def _tell(self, call: Call[bool]) -> bool:
+        """A call that is seldom made, so not worth a batch; sent until Redis answers."""
         backoff = Backoff()
         while True:
             try:
-                async with self._checkpointing:
-                    call = self._consumer.triggers.checkpoint(self._consumer.name, trigger_id, entry, value)
+                async with self._telling:
                     return await self._redis.run(call)
             except (RedisUnavailableError, RedisRefusedError) as error:
                 if backoff.failures == 0:
-                    log.warning("checkpoint not stored yet", trigger_id=trigger_id, error=str(error))
+                    log.warning("not told to Redis yet", verb=call.verb, error=str(error))
                 await asyncio.sleep(backoff.next_s())
 
     async def flush(self) -> None:
@@ -93,22 +106,26 @@ class Settler:
         while True:
             await self._work.wait()
             self._work.clear()
-            while self._publications or self._burials:
+            while self._publications or self._burials or self._checkpoints:
                 await self._send(self._burials, lambda items: dead.bury(name, items, self._retention_ms))
                 await self._send(self._publications, lambda items: triggers.publish(name, items, self._retention_ms))
+                await self._send(self._checkpoints, lambda items: triggers.checkpoint(name, items))
 
     async def _settle(self, box: deque[_Parcel[ItemT]], item: ItemT) -> bool:
-        parcel = _Parcel(item)
         self._unsettled += 1
         self._nothing_left.clear()
-        box.append(parcel)
-        self._work.set()
         try:
-            return await parcel.answer
+            return await self._post(box, item).answer
         finally:
             self._unsettled -= 1
             if self._unsettled == 0:
                 self._nothing_left.set()
+
+    def _post(self, box: deque[_Parcel[ItemT]], item: ItemT) -> _Parcel[ItemT]:
+        parcel = _Parcel(item)
+        box.append(parcel)
+        self._work.set()
+        return parcel
 
     async def _send(self, box: deque[_Parcel[ItemT]], call: Callable[[Sequence[ItemT]], Call[list[int | str]]]) -> None:
         """One script call with the first items of `box`."""
@@ -136,14 +153,18 @@ class Settler:
         if isinstance(answer, str):
             self._later(box, parcel, answer)
             return
-        if answer == PUBLISHED:
+        if answer == PUBLISHED and not isinstance(parcel.item, Checkpoint):
             self._metrics.resume_latency.observe(monotonic_s() - parcel.since_s)
-        parcel.answer.set_result(answer in (PUBLISHED, PUBLISHED_BEFORE))
+        accepted = answer in (PUBLISHED, PUBLISHED_BEFORE)
+        if not accepted:
+            self._consumer.bell.doubt("Redis says that a trigger which ran here is not ours")
+        parcel.answer.set_result(accepted)
 
     def _later(self, box: deque[_Parcel[ItemT]], parcel: _Parcel[ItemT], why: str) -> None:
         """Redis refused this one item (a wrong type, no memory): keep it, and let the others pass."""
         if parcel.tries == 0:
-            log.error("event refused by Redis, kept and sent again", trigger_id=parcel.item.id, error=why)
+            what = "checkpoint" if isinstance(parcel.item, Checkpoint) else "event"
+            log.error("refused by Redis, kept and sent again", what=what, trigger_id=parcel.item.id, error=why)
         pause_s = min(5.0, 0.1 * 2 ** min(parcel.tries, 10))
         parcel.tries += 1
         self._metrics.publish_retries.inc()
@@ -172,7 +193,7 @@ def _take(box: deque[_Parcel[Any]]) -> list[_Parcel[Any]]:
     batch: list[_Parcel[Any]] = []
     size_bytes = 0
     while box and len(batch) < BATCH:
-        size_bytes += len(box[0].item.event)
+        size_bytes += box[0].item.size_bytes
         if batch and size_bytes > MAX_BATCH_BYTES:
             break
         batch.append(box.popleft())

@@ -10,7 +10,7 @@ from typing import Any
 
 from triggerd.keys import BATCH, QueueKeys, check_name
 from triggerd.streams.leases import ADOPT_STATUS, AdoptStatus
-from triggerd.streams.script import Call, nothing, script_call, text
+from triggerd.streams.script import Call, nothing, number, script_call, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class ResultStream:
 
 def _read_events(reply: Sequence[Any]) -> list[DeliveredEvent]:
     return [
-        DeliveredEvent(text(entry), text(trigger_id), _number(seq), text(outcome), event or b"")
+        DeliveredEvent(text(entry), text(trigger_id), number(seq), text(outcome), event or b"")
         for entry, trigger_id, seq, outcome, event in reply
     ]
 
@@ -107,7 +107,3 @@ def _read_adopted(reply: Sequence[Any]) -> AdoptedEvents:
     if reply[0] != 1:
         return AdoptedEvents(ADOPT_STATUS[reply[0]], [])
     return AdoptedEvents("ok", _read_events(reply[2:]), text(reply[1]))
-
-
-def _number(seq: bytes | None) -> int:
-    return int(seq) if seq is not None and seq.isdigit() else 0

@@ -14,7 +14,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 _FOLDER = Path(__file__).parent / "lua"
 # give.lua makes a consumer the owner of entries; only these scripts do that.
-_GIVING = frozenset({"claim", "load", "adopt"})
+_GIVING = frozenset({"claim", "load", "adopt", "repair"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,11 @@ def text(value: bytes | str | int | None) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="surrogateescape")
     return "" if value is None else str(value)
+
+
+def number(value: bytes | None) -> int:
+    """A field that should be a whole number; 0 where somebody wrote something else."""
+    return int(value) if value is not None and value.isdigit() else 0
 
 
 def nothing(_reply: Any) -> None:

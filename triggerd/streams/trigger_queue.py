@@ -24,17 +24,30 @@ PUBLISHED, PUBLISHED_BEFORE, FINISHED_BY_ANOTHER, UNKNOWN, NOT_OWNER = 1, 0, -1,
 
 @dataclass(frozen=True, slots=True)
 class NewTrigger:
-    """A trigger on its way onto the queue. `reply_to` is "" where the event stays in the `done` string only."""
+    """A trigger on its way onto the queue.
+
+    `reply_to` is "" where the event stays in the `done` string only; `on_timeout` is "cancel" where a time-out is to
+    stop the remote work, else "".
+    """
 
     id: str
     reply_to: str
     timeout_ms: int
     env: bytes
+    on_timeout: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedTrigger:
-    """A trigger that a consumer has just become the owner of."""
+    """A trigger that a consumer has just become the owner of.
+
+    Attributes:
+        cancel: Who has asked to cancel it; None: nobody.
+        seq: Of the last event that was published.
+        adoptions: How often its owner died, since it was last absolved.
+        stopping: It has timed out and had its final event; all that is left to do is to stop the remote work.
+        quarantined: How often it has survived a quarantine.
+    """
 
     entry: str
     id: str
@@ -46,6 +59,8 @@ class ClaimedTrigger:
     checkpoint: bytes | None
     adoptions: int
     deferred_ms: int
+    stopping: bool = False
+    quarantined: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,37 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Repaired:
+    """The answer of `repair`: entries that nobody owned, and where the walk goes on ("" at its end)."""
+
+    lease_held: bool
+    triggers: list[ClaimedTrigger]
+    last_entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A trigger that `expire` has ended. `stopping`: its owner has its remote work to stop."""
+
+    id: str
+    outcome: Outcome
+    stopping: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A small value to keep with a trigger's record."""
+
+    id: str
+    entry: str
+    value: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.value)
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """One event on its way to the result stream."""
 
@@ -67,6 +113,10 @@ class Publication:
     outcome: Outcome
     event: bytes
     final: bool
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +168,9 @@ class TriggerQueue:
 
     def enqueue(self, items: Sequence[NewTrigger]) -> Call[list[str]]:
         """Put at most `BATCH` triggers in flight. Answer per trigger: an `Enqueued`, or Redis's error text."""
-        args = [part for item in items[:BATCH] for part in (item.id, item.reply_to, item.timeout_ms, item.env)]
+        args: list[Any] = []
+        for item in items[:BATCH]:
+            args += (item.id, item.reply_to, item.timeout_ms, item.env, item.on_timeout)
         return self._call("enqueue", args, lambda reply: [text(answer) for answer in reply])
 
     def claim(self, consumer: str, count: int) -> Call[Claimed]:
@@ -137,6 +189,10 @@ class TriggerQueue:
     def load(self, consumer: str, entries: Sequence[str]) -> Call[list[ClaimedTrigger]]:
         """What the owner must know of entries (at most `BATCH`) that it owns and does not run."""
         return self._call("load", [consumer, *entries[:BATCH]], read_triggers)
+
+    def repair(self, consumer: str, after: str = "", count: int = BATCH) -> Call[Repaired]:
+        """Take the entries that nobody owns out of one page of the stream."""
+        return self._call("repair", [consumer, after, min(count, BATCH)], _read_repaired)
 
     def publish(self, consumer: str, items: Sequence[Publication], retention_ms: int) -> Call[list[int | str]]:
         """Publish at most `BATCH` events.
@@ -159,16 +215,25 @@ class TriggerQueue:
         """Move a deadline. Answer: 1 moved, -1 finished before, -2 unknown."""
         return self._call("extend", [trigger_id, deadline_ms], int)
 
-    def expire(self, by: str, retention_ms: int, count: int = BATCH) -> Call[list[tuple[str, Outcome]]]:
-        """End at most `count` triggers whose deadline has passed. Answer: their ids and outcomes."""
+    def expire(self, by: str, retention_ms: int, count: int = BATCH) -> Call[list[Ended]]:
+        """End at most `count` triggers whose deadline has passed."""
         timed_out = ended_prefix(EventError("timed_out", "the deadline passed"), wall_ms())
         deaf = "cancelled, but its daemon did not answer: the work on AWS may go on"
         cancelled = ended_prefix(EventError("cancelled_unconfirmed", deaf), wall_ms())
         return self._call("expire", [by, retention_ms, count, DEAF_OWNER_MS, timed_out, cancelled], _read_ended)
 
-    def checkpoint(self, consumer: str, trigger_id: str, entry: str, value: bytes) -> Call[bool]:
-        """Keep a small value with the record. Answer False: not the owner (any more)."""
-        return self._call("checkpoint", [consumer, trigger_id, entry, value], bool)
+    def checkpoint(self, consumer: str, items: Sequence[Checkpoint]) -> Call[list[int | str]]:
+        """Keep values with at most `BATCH` records. Answer each: 1 kept, `NOT_OWNER`, or Redis's error text."""
+        args = [part for item in items[:BATCH] for part in (item.id, item.entry, item.value)]
+        return self._call("checkpoint", [consumer, *args], read_codes)
+
+    def absolve(self, consumer: str, trigger_id: str, entry: str) -> Call[bool]:
+        """Hold past adoptions against a trigger no longer. Answer False: not the owner (any more)."""
+        return self._call("absolve", [consumer, trigger_id, entry], bool)
+
+    def stopped(self, consumer: str, trigger_id: str, entry: str) -> Call[bool]:
+        """The remote work of a trigger that timed out was stopped: its entry goes. False: not the owner (any more)."""
+        return self._call("stopped", [consumer, trigger_id, entry], bool)
 
     def show(self, trigger_id: str) -> Call[TriggerInFlight | TriggerFinished | None]:
         """What is known of a trigger id; None where nothing is (any more)."""
@@ -195,7 +260,7 @@ def read_triggers(reply: Sequence[Any]) -> list[ClaimedTrigger]:
         ClaimedTrigger(
             entry=text(row[0]), id=text(row[1]), env=row[2], reply_to=text(row[3]), deadline_ms=int(float(row[4])),
             cancel=text(row[5]) if row[5] is not None else None, seq=int(row[6]), checkpoint=row[7],
-            adoptions=int(row[8]), deferred_ms=int(row[9]),
+            adoptions=int(row[8]), deferred_ms=int(row[9]), stopping=row[10] == 1, quarantined=int(row[11]),
         )
         for row in reply
     ]  # fmt: skip
@@ -221,8 +286,17 @@ def _read_claimed(reply: Sequence[Any]) -> Claimed:
     return Claimed(lease_held=True, triggers=read_triggers(reply[2]), last_entry=text(reply[1]))
 
 
-def _read_ended(reply: Sequence[Any]) -> list[tuple[str, Outcome]]:
-    return [(text(reply[i]), cast("Outcome", text(reply[i + 1]))) for i in range(0, len(reply), 2)]
+def _read_repaired(reply: Sequence[Any]) -> Repaired:
+    if reply[0] == 0:
+        return Repaired(lease_held=False, triggers=[], last_entry="")
+    return Repaired(lease_held=True, triggers=read_triggers(reply[2]), last_entry=text(reply[1]))
+
+
+def _read_ended(reply: Sequence[Any]) -> list[Ended]:
+    return [
+        Ended(text(reply[i]), cast("Outcome", text(reply[i + 1])), stopping=reply[i + 2] == 1)
+        for i in range(0, len(reply), 3)
+    ]
 
 
 def _read_shown(trigger_id: str, reply: Sequence[Any]) -> TriggerInFlight | TriggerFinished | None:

@@ -31,7 +31,8 @@ local answer = { 1 }
 for _, trigger in ipairs(given) do
   if not lease then
     trigger[9] = int(tonumber(trigger[9]) + 1)
-    redis.call('HSET', P .. KEY.RECORD .. trigger[2], F.ADOPTIONS, trigger[9])
+    local key = trigger[11] == 1 and KEY.STOPPING or KEY.RECORD
+    redis.call('HSET', P .. key .. trigger[2], F.ADOPTIONS, trigger[9])
   end
   answer[#answer + 1] = trigger
 end

@@ -1,7 +1,14 @@
--- checkpoint: the owner keeps a small value with the record; whoever adopts the trigger gets it.
--- KEYS: triggers.  ARGV: consumer, id, entry, value.
--- Answer: 1 kept; 0 not the owner (any more).
-local record = P .. KEY.RECORD .. ARGV[2]
-if redis.call('HGET', record, F.ENTRY) ~= ARGV[3] or not owned_by(ARGV[3], ARGV[1]) then return 0 end
-redis.call('HSET', record, F.CHECKPOINT, ARGV[4])
-return 1
+-- checkpoint: the owner keeps small values with the records; whoever adopts the triggers gets them.
+-- KEYS: triggers.  ARGV: consumer, n times (id, entry, value).
+-- Answer per value: 1 kept; -3 not the owner (any more); a text = Redis refused this one.
+local function one(i)
+  local id, entry, value = unpack(ARGV, i, i + 2)
+  local record = P .. KEY.RECORD .. id
+  if redis.call('HGET', record, F.ENTRY) ~= entry or not owned_by(entry, ARGV[1]) then return -3 end
+  redis.call('HSET', record, F.CHECKPOINT, value)
+  return 1
+end
+
+local answers = {}
+for i = 2, #ARGV, 3 do answers[#answers + 1] = guarded(one, i) end
+return answers

@@ -10,10 +10,6 @@ if n > 0 then
   if answer and answer.err then return answer end
   if answer then given = give_all(answer[1][2]) end
 end
-local last = '0-0'
-local groups = redis.pcall('XINFO', 'GROUPS', T)
-if groups.err then return groups end
-for _, group in ipairs(groups) do
-  if field(group, 'name') == GROUP then last = field(group, 'last-delivered-id') end
-end
+local last = last_delivered()
+if type(last) == 'table' then return last end
 return { 1, last, given }

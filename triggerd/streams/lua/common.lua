@@ -57,10 +57,19 @@ local function pending_for_anyone(entry)
   return not row.err and #row > 0  -- an error: no daemon has ever been there to make the group
 end
 
+-- Forget a trigger's entry and what else would lead back to it.
+local function forget(id, entry, cancelled)
+  redis.call('XACK', T, GROUP, entry)
+  redis.call('XDEL', T, entry)
+  redis.call('ZREM', P .. KEY.DEADLINES, id)
+  if cancelled then redis.call('ZREM', P .. KEY.CANCELS, id) end
+end
+
 -- End a trigger: its final event, `done`, and only then take away what was there (a script does not roll back).
 -- PERSIST changes nothing; it is a write that a full server still accepts, and a script that has once written is no
 -- longer refused for memory. So the verb that frees memory works when there is none.
-local function retire(id, entry, reply, cancelled, seq, outcome, event, by, retention_ms)
+-- With `stop` the entry stays with its owner, who has the remote work to stop; `cancels` is where the owner finds it.
+local function retire(id, entry, reply, cancelled, seq, outcome, event, by, retention_ms, stop)
   local record = P .. KEY.RECORD .. id
   redis.call('PERSIST', record)
   if reply ~= '' then
@@ -68,17 +77,23 @@ local function retire(id, entry, reply, cancelled, seq, outcome, event, by, rete
   end
   redis.call('SET', P .. KEY.DONE .. id, outcome .. ' ' .. seq .. ' ' .. int(now_ms()) .. ' ' .. by .. '\n' .. event,
     'PX', retention_ms)
-  redis.call('DEL', record)
-  redis.call('XACK', T, GROUP, entry)
-  redis.call('XDEL', T, entry)
-  redis.call('ZREM', P .. KEY.DEADLINES, id)
-  if cancelled then redis.call('ZREM', P .. KEY.CANCELS, id) end
+  if stop then
+    redis.call('RENAME', record, P .. KEY.STOPPING .. id)
+    redis.call('ZREM', P .. KEY.DEADLINES, id)
+    redis.call('ZADD', P .. KEY.CANCELS, int(now_ms()), id)
+  else
+    redis.call('DEL', record)
+    forget(id, entry, cancelled)
+  end
 end
 
 -- End a trigger that has a record, from outside its run. `prefix` is an event envelope without its last field.
+-- Answer: whether its entry was kept, because its caller wants the remote work stopped when it times out.
 local function retire_from_outside(id, outcome, prefix, by, retention_ms)
   local r = redis.call('HMGET', P .. KEY.RECORD .. id, F.ENTRY, F.REPLY, F.SEQ, F.CANCEL)
   local fields = entry_fields(r[1])
   local event = prefix .. bin(resume_of(fields and field(fields, F.ENV)))
-  retire(id, r[1], r[2] or '', r[4], int((tonumber(r[3]) or 0) + 1), outcome, event, by, retention_ms)
+  local stop = outcome == 'timed_out' and fields and field(fields, F.ON_TIMEOUT) == 'cancel'
+  retire(id, r[1], r[2] or '', r[4], int((tonumber(r[3]) or 0) + 1), outcome, event, by, retention_ms, stop)
+  return stop
 end

@@ -1,6 +1,7 @@
 -- expire: end up to n triggers whose deadline has passed, and those whose owner did not act on a cancel.
 -- KEYS: triggers.  ARGV: by, retention_ms, n, grace_ms, event prefix of `timed_out`, event prefix of `cancelled`.
--- Answer: {id, outcome, ...}.  Needs no owner and no lease: daemons, Resumers and waiting Handles all send it.
+-- Answer: {id, outcome, 1 its remote work is to be stopped | 0, ...}.  Needs no owner and no lease: daemons, Resumers
+-- and waiting Handles all send it.
 local by, retention_ms, n = ARGV[1], ARGV[2], ARGV[3]
 local now = now_ms()
 local ended = {}
@@ -8,12 +9,16 @@ local ended = {}
 local function end_one(zset, id, outcome, prefix)
   if redis.call('HEXISTS', P .. KEY.RECORD .. id, F.ENTRY) == 0 then
     redis.call('ZREM', zset, id)
+    if zset == P .. KEY.CANCELS and redis.call('EXISTS', P .. KEY.STOPPING .. id) == 1 then
+      redis.call('ZADD', zset, int(now), id)  -- its remote work is still to be stopped: renewals go on telling its owner
+    end
     return
   end
-  retire_from_outside(id, outcome, prefix, by, retention_ms)
-  redis.call('PUBLISH', P .. KEY.CONTROL, 'retired ' .. id)
+  local stop = retire_from_outside(id, outcome, prefix, by, retention_ms)
+  redis.call('PUBLISH', P .. KEY.CONTROL, (stop and 'stop ' or 'retired ') .. id)
   ended[#ended + 1] = id
   ended[#ended + 1] = outcome
+  ended[#ended + 1] = stop and 1 or 0
 end
 
 local function sweep(zset, upto, outcome, prefix)

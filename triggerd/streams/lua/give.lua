@@ -2,15 +2,26 @@
 
 local MAX_DEADLINE_MS = 10 * 24 * 3600 * 1000
 
+-- The last entry that the group has handed out, or Redis's error.
+local function last_delivered()
+  local groups = redis.pcall('XINFO', 'GROUPS', T)
+  if groups.err then return groups end
+  for _, group in ipairs(groups) do
+    if field(group, 'name') == GROUP then return field(group, 'last-delivered-id') end
+  end
+  return { err = 'NOGROUP no consumer group ' .. GROUP .. ' for ' .. T }
+end
+
 local function drop(entry)
   redis.call('XACK', T, GROUP, entry)
   redis.call('XDEL', T, entry)
 end
 
 local function bury_raw(entry, fields, code, why)
+  local env = field(fields, F.ENV)
   redis.call('XADD', P .. KEY.DEAD, '*', F.ID, field(fields, F.ID) or '', F.ENTRY, entry,
     F.REPLY, field(fields, F.REPLY) or '', F.WHY, why, F.CODE, code, F.TIME, int(now_ms()),
-    F.BYTES, field(fields, F.ENV) or cjson.encode(fields))
+    env and F.BYTES or F.FIELDS, env or cjson.encode(fields))
   drop(entry)
 end
 
@@ -21,9 +32,16 @@ local function give(entry, fields)
     bury_raw(entry, fields, 'undecodable', 'an entry needs id (1 to ' .. MAX_ID_BYTES .. ' bytes), reply and env')
     return false
   end
-  local record = P .. KEY.RECORD .. id
-  local r = redis.call('HMGET', record, F.ENTRY, F.CANCEL, F.SEQ, F.CHECKPOINT, F.ADOPTIONS, F.DEFERRED)
+  local record, stopping = P .. KEY.RECORD .. id, 0
+  local function known()
+    return redis.call('HMGET', record, F.ENTRY, F.CANCEL, F.SEQ, F.CHECKPOINT, F.ADOPTIONS, F.DEFERRED, F.QUARANTINED)
+  end
+  local r = known()
   local deadline = redis.call('ZSCORE', P .. KEY.DEADLINES, id)
+  if not r[1] and redis.call('EXISTS', P .. KEY.STOPPING .. id) == 1 then
+    record, stopping = P .. KEY.STOPPING .. id, 1
+    r = known()
+  end
   if not r[1] then
     if redis.call('EXISTS', P .. KEY.DONE .. id) == 1 then drop(entry) return false end
     -- A plain XADD by somebody without the SDK is a deferral too.
@@ -33,14 +51,15 @@ local function give(entry, fields)
     deadline = int(wanted)
     redis.call('HSET', record, F.ENTRY, entry, F.REPLY, reply, F.DEFERRED, int(now))
     redis.call('ZADD', P .. KEY.DEADLINES, deadline, id)
-    r = { entry, false, false, false, false, int(now) }
+    r = { entry, false, false, false, false, int(now), false }
   elseif r[1] ~= entry then
     drop(entry)  -- the same id once more; the record says which entry is the trigger
     return false
   end
   -- Numbers as numbers say it, whatever somebody has put into the record by hand.
   local function number(value) return int(tonumber(value) or 0) end
-  return { entry, id, env, reply, number(deadline), r[2] or false, number(r[3]), r[4] or false, number(r[5]), number(r[6]) }
+  return { entry, id, env, reply, number(deadline), r[2] or false, number(r[3]), r[4] or false, number(r[5]), number(r[6]),
+    stopping, number(r[7]) }
 end
 
 -- give() each of these entries; whatever goes wrong with one becomes its dead letter.
