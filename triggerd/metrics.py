@@ -99,9 +99,17 @@ class Metrics:
         self.released = self._counter(
             "triggers_released", "Runs given up without a final event of this daemon.", "cause"
         )
+        self.repaired = self._counter("triggers_repaired", "Triggers taken that had been handed out and nobody owned.")
         self.buried = self._counter("triggers_buried", "Triggers that could not be run at all: dead letters.")
         self.overran = self._counter(
             "trigger_overruns", "Clean-ups, on_cancel calls and ends of generators cut off for taking too long."
+        )
+        self.tasks_left_behind = self._counter(
+            "tasks_left_behind", "Tasks that triggers had started and that outlived the run; cancelled.", "trigger"
+        )
+        self.tasks_deaf = self._counter("tasks_deaf", "Of those, tasks that heeded no cancellation.", "trigger")
+        self.loop_blocked = self._counter(
+            "loop_blocked", "Times that the event loop was blocked for half a second or more, by what ran.", "trigger"
         )
         for cause in ADOPTION_CAUSES:
             self.adopted.labels(cause)

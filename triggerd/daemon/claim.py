@@ -1,8 +1,9 @@
-"""The claimer: one task per queue that claims, adopts and audits, so that none of the three runs beside another.
+"""The claimer: one task per queue that claims, adopts, audits and repairs, so that none of them runs beside another.
 
 Claim: become the owner of new triggers, no more than there is room for; the excess stays in Redis.
 Adopt: become the owner of what a dead or drained consumer has left.
 Audit: after any doubt, compare what Redis says is ours with what runs; load the one, release the other.
+Repair: walk through the stream for entries that were handed out once and that nobody owns.
 """
 
 import asyncio
@@ -18,10 +19,11 @@ from triggerd.keys import BATCH
 from triggerd.logs import get_logger
 from triggerd.metrics import Metrics
 from triggerd.streams.connection import AsyncRedis
-from triggerd.streams.leases import DeadConsumer
+from triggerd.streams.leases import ConsumerInfo
 from triggerd.streams.trigger_queue import ClaimedTrigger
 
 AUDIT_EVERY_S = 600.0
+REPAIR_EVERY_S = 600.0
 SECOND_LOOK_S = 30.0
 """After a doubt one more audit follows: a server that was stopped may carry out, late, a call we had given up."""
 ADOPT_EVERY_S = 1.0
@@ -77,7 +79,9 @@ class Claimer:
     ) -> None:
         self._redis, self._consumer, self._waker, self._lease = redis, consumer, waker, lease
         self._runner, self._capacity, self._metrics = runner, runner.capacity, metrics
-        self._quiet = False
+        self._leaving = False
+        self._repair_after = ""
+        self._repair_due_s = float("-inf")  # the first walk begins with the first cycle
         self._backoff = Backoff()
         self._adopt_due_s = 0.0
         self._audit_due_s = monotonic_s() + AUDIT_EVERY_S
@@ -85,19 +89,22 @@ class Claimer:
         """When the loop last came round, in vain or not: the watchdog's sign of life."""
         runner.capacity.when_room(consumer.bell.ring)
 
-    def quiet(self) -> None:
-        """Claim and adopt no more; `run` returns after the call in flight has been answered."""
-        self._quiet = True
+    def leave(self) -> None:
+        """Let `run` return after the call in flight has been answered."""
+        self._leaving = True
         self._consumer.bell.ring()
 
     async def run(self) -> None:
-        """Claim, adopt and audit until `quiet`."""
-        while not self._quiet:
+        """Claim, adopt, audit and repair until told to `leave`."""
+        while not self._leaving:
             self.last_cycle_s = monotonic_s()
             try:
                 await self._audit_if_due()
-                await self._adopt_if_due()
-                more = await self._claim()
+                more = False
+                if not self._consumer.bell.quiet:
+                    await self._adopt_if_due()
+                    more = await self._claim()
+                    more |= await self._repair_if_due()
             except (RedisUnavailableError, RedisRefusedError) as error:
                 await self._trouble(error)
                 continue
@@ -128,6 +135,27 @@ class Claimer:
             self._waker.ask(claimed.last_entry)
         return started == wanted
 
+    async def _repair_if_due(self) -> bool:
+        """One page of the walk through the stream. True: there is another one, now."""
+        if monotonic_s() < self._repair_due_s or not (wanted := self._capacity.reserve(BATCH)):
+            return False
+        started = 0
+        try:
+            call = self._consumer.triggers.repair(self._consumer.name, self._repair_after, wanted)
+            page = await self._redis.run(call)
+            started = self._start(page.triggers)
+        finally:
+            self._capacity.unreserve(wanted - started)
+        if started:
+            self._metrics.repaired.inc(started)
+            log.warning("entries that nobody owned", queue=self._consumer.queue, taken=started)
+        if not page.lease_held:
+            return False  # the claim before it has seen that too
+        self._repair_after = page.last_entry
+        if not page.last_entry:
+            self._repair_due_s = monotonic_s() + REPAIR_EVERY_S
+        return bool(page.last_entry)
+
     async def _adopt_if_due(self) -> None:
         peer_left = self._consumer.bell.take_peer_left()
         if not peer_left and monotonic_s() < self._adopt_due_s:
@@ -137,10 +165,10 @@ class Claimer:
             if dead.drained or self._lease.held_for_a_lease:
                 await self._adopt(dead)
 
-    async def _adopt(self, dead: DeadConsumer) -> None:
+    async def _adopt(self, dead: ConsumerInfo) -> None:
         """Take over all that `dead` has left, as far as there is room."""
         total = 0
-        while not self._quiet and (wanted := self._capacity.reserve(BATCH)):
+        while not self._leaving and (wanted := self._capacity.reserve(BATCH)):
             started = 0
             try:
                 adopted = await self._redis.run(self._consumer.leases.adopt(self._consumer.name, dead.name, wanted))

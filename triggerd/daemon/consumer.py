@@ -22,6 +22,8 @@ class Bell:
         self._rung = asyncio.Event()
         self._doubt: str | None = None
         self._peer_left = False
+        self.quiet = False
+        """Whether nothing new is to be taken from this queue."""
 
     def ring(self) -> None:
         """There may be something to claim, or room for it."""
@@ -36,6 +38,12 @@ class Bell:
         """Another daemon has drained: its triggers can be adopted at once."""
         self._peer_left = True
         self._rung.set()
+
+    def be_quiet(self) -> None:
+        """Take nothing new any more; what runs goes on. There is no way back but a restart."""
+        if not self.quiet:
+            self.quiet = True
+            log.info("quiet: nothing new is taken from now on")
 
     def take_doubt(self) -> str | None:
         """The reason to audit since the last call, if there was one."""

@@ -43,13 +43,19 @@ class Daemon:
         self._capacity = Capacity(settings.capacity)
         self._services: list[QueueService] = []
         self._stop = asyncio.Event()
-        self._started = False
+        self._started = self._quiet = False
         self.name = consumer_name()
         self.http = HttpServer(settings.http, self._metrics, alive=self._alive, ready=self._ready)
 
     def stop(self) -> None:
         """Drain and end; `run` returns."""
         self._stop.set()
+
+    def quiet(self) -> None:
+        """Take nothing new any more; what runs goes on. `stop` is still to come."""
+        self._quiet = True
+        for service in self._services:
+            service.consumer.bell.be_quiet()
 
     async def run(self) -> None:
         """Serve until `stop` or SIGTERM.
@@ -78,6 +84,8 @@ class Daemon:
         await wait_for_redis(self._settings.redis)
         shared = Shared(self._settings, registry, aws, self._metrics, self._capacity)
         self._services = [QueueService(Consumer.of(queue, self.name), shared) for queue in self._settings.queues]
+        if self._quiet:  # told so before there was anybody to tell
+            self.quiet()
         await asyncio.gather(*(service.prepare() for service in self._services))
         self._metrics.capacity.set(self._settings.capacity)
         self._metrics.events_unpublished.set_function(
@@ -165,7 +173,9 @@ class Daemon:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT drain; the second one ends the process at once, and the lease's end tells the peers."""
+        """SIGTSTP: take nothing new. SIGTERM and SIGINT drain; the second one ends the process at once, and the
+        lease's end tells the peers.
+        """
         loop = asyncio.get_running_loop()
 
         def heed(number: int) -> None:
@@ -176,10 +186,11 @@ class Daemon:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, heed, number)
+        loop.add_signal_handler(signal.SIGTSTP, self.quiet)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTSTP):
                 loop.remove_signal_handler(number)
 
     def _stuck(self) -> list[str]:
@@ -193,12 +204,14 @@ class Daemon:
         return {
             "started": self._started,
             "not draining": not self._stop.is_set(),
+            "not quiet": not any(service.consumer.bell.quiet for service in self._services),
             "redis": bool(self._services) and all(service.lease.up for service in self._services),
         }
 
     def _status(self) -> str:
         runs = sum(len(service.runner.runs) for service in self._services)
-        return f"{runs:,} of {self._settings.capacity:,} triggers run, {self._unpublished():,} events unpublished"
+        status = f"{runs:,} of {self._settings.capacity:,} triggers run, {self._unpublished():,} events unpublished"
+        return f"{status}; takes nothing new" if self._quiet else status
 
     def _unpublished(self) -> int:
         return sum(service.settler.backlog for service in self._services)

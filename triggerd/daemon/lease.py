@@ -1,4 +1,8 @@
-"""The lease keeper: says every third of the lease that this daemon lives, however many triggers it runs."""
+"""The lease keeper: says every third of the lease that this daemon lives, however many triggers it runs.
+
+What every renewal answers, it hands on: cancels, remote work to stop after a time-out, and the wish to be quiet. The
+hints of pub/sub say the same sooner; this is the way on which nothing is lost.
+"""
 
 import asyncio
 
@@ -16,7 +20,7 @@ _RETRY_S = 0.25
 
 
 class LeaseKeeper:
-    """Keeps the lease of one queue's consumer, and hands on the cancels that come with each renewal.
+    """Keeps the lease of one queue's consumer.
 
     Its connection has no hidden retries and a time-out of a quarter of the lease: a renewal that hangs in retries
     is a lease lost unnoticed.
@@ -64,7 +68,8 @@ class LeaseKeeper:
 
     async def _renew(self) -> bool:
         try:
-            renewal = await self._redis.run(self._consumer.leases.renew(self._consumer.name, self._lease_ms))
+            call = self._consumer.leases.renew(self._consumer.name, self._lease_ms, quiet=self._consumer.bell.quiet)
+            renewal = await self._redis.run(call)
         except (RedisUnavailableError, RedisRefusedError) as error:
             self._failed(error)
             return False
@@ -77,6 +82,10 @@ class LeaseKeeper:
         self._answered()
         for trigger_id, by in renewal.cancels:
             self._runner.cancel(trigger_id, by)
+        for trigger_id in renewal.stops:
+            self._runner.stop_remote(trigger_id)
+        if renewal.quiet:
+            self._consumer.bell.be_quiet()
         return True
 
     def _taken_anew(self, now_s: float) -> None:

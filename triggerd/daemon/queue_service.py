@@ -23,11 +23,10 @@ from triggerd.streams.connection import BLOCK_MS, AsyncRedis
 from triggerd.trigger import AwsContext
 
 _STUCK_AFTER_S = 30.0
-_LOST_CALL_TAKES = 4  # command time-outs: three attempts and the pauses between them
+_LOST_CALL_TAKES = 3  # command time-outs: to connect, to be answered, and the pause after it
 _STOP_RUNS_WITHIN_S = 0.5  # peers are to adopt within a second of the drain
 _STOPPED_AT_ONCE = 500
-_WORK_CONNECTIONS = 8  # claim, settle, sweep, and up to 4 checkpoints
-_NO_RETRY = 0
+_WORK_CONNECTIONS = 8  # claim, settle, sweep, and what the settler tells beside its batches
 
 log = get_logger("triggerd.daemon")
 
@@ -49,25 +48,17 @@ class QueueService:
     def __init__(self, consumer: Consumer, shared: Shared) -> None:
         settings, metrics = shared.settings, shared.metrics
         url, name, timeout_ms = settings.redis.url, f"triggerd-{consumer.name}", settings.redis.command_timeout_ms
-        # Four kinds of connection, so that none waits for another: work, the lease, the wake-up, hints.
-        self._work = AsyncRedis(url, name=name, command_timeout_ms=timeout_ms, max_connections=_WORK_CONNECTIONS)
+        # Four kinds of connection, so that none waits for another. None retries by itself: a claim that was silently
+        # sent twice would hide that the answer to the first was lost, and with it the reason to audit.
+        blocking_ms = max(timeout_ms, 3 * BLOCK_MS)
+        self._work = AsyncRedis(
+            url, name=name, command_timeout_ms=timeout_ms, retries=0, max_connections=_WORK_CONNECTIONS
+        )
         lease_redis = AsyncRedis(
-            url, name=f"{name}-lease", command_timeout_ms=settings.lease_ms // 4, retries=_NO_RETRY, max_connections=1
+            url, name=f"{name}-lease", command_timeout_ms=settings.lease_ms // 4, retries=0, max_connections=1
         )
-        wake_redis = AsyncRedis(
-            url,
-            name=f"{name}-wake",
-            command_timeout_ms=max(timeout_ms, 3 * BLOCK_MS),
-            retries=_NO_RETRY,
-            max_connections=1,
-        )
-        hint_redis = AsyncRedis(
-            url,
-            name=f"{name}-hints",
-            command_timeout_ms=max(timeout_ms, 3 * BLOCK_MS),
-            retries=_NO_RETRY,
-            max_connections=2,
-        )
+        wake_redis = AsyncRedis(url, name=f"{name}-wake", command_timeout_ms=blocking_ms, retries=0, max_connections=1)
+        hint_redis = AsyncRedis(url, name=f"{name}-hints", command_timeout_ms=blocking_ms, retries=0, max_connections=2)
         self._connections = (self._work, lease_redis, wake_redis, hint_redis)
         self.consumer = consumer
         self.handed_over = False
@@ -131,7 +122,7 @@ class QueueService:
         A run that takes longer to stop than `_STOP_RUNS_WITHIN_S` is handed over all the same: what it would still
         publish is refused. Only then its end is waited for.
         """
-        self.claimer.quiet()
+        self.claimer.leave()
         await self._tasks["claim"]
         for number, run in enumerate(self.runner.runs, 1):
             run.stop(StopCause.DRAINED)

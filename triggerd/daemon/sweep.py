@@ -50,11 +50,13 @@ class Sweeper:
             call = self._consumer.triggers.expire(self._consumer.name, self._retention_ms)
             answers = await self._redis.run(call)
             ended = len(answers)
-            for trigger_id, outcome in answers:
-                run = self._runner.runs.by_id(trigger_id)
+            for item in answers:
+                run = self._runner.runs.by_id(item.id)
                 metrics = run.metrics if run is not None else None
-                (metrics or self._metrics.trigger(OTHER)).finished[outcome].inc()
-                if run is not None:
+                (metrics or self._metrics.trigger(OTHER)).finished[item.outcome].inc()
+                if item.stopping:
+                    self._runner.stop_remote(item.id)
+                elif run is not None:
                     run.stop(StopCause.EXPIRED)
 
     async def _measure_if_due(self) -> None:
@@ -101,5 +103,9 @@ class HintListener:
             trigger_id, _, deadline_ms = name.partition("\n")
             if deadline_ms.isdigit() and (run := self._runner.runs.by_id(trigger_id)):
                 run.deadline_ms = int(deadline_ms)
+        elif verb == "stop":
+            self._runner.stop_remote(name)
         elif verb == "retired" and (run := self._runner.runs.by_id(name)):
             run.stop(StopCause.EXPIRED)
+        elif verb == "quiet" and name == self._consumer.name:
+            self._consumer.bell.be_quiet()
