@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
+MINUTES := 20
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -36,6 +37,9 @@ test-integration: setup ## real Redis and Valkey, moto, a fake AWS
 test-fault: setup ## real processes killed, stopped, cut off
 	$(PYTEST) tests/fault
 
+chaos: setup ## break everything at random for MINUTES (20), then say whether a trigger was lost or ended twice
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
+
 # 5.0.1 is the oldest that pyproject.toml allows. In a folder of its own, so that .venv keeps the newest.
 test-redis5: setup ## the streams, the SDK and the Resumer with the oldest redis-py that is supported
 	@test -d .cache/redis-py-5/redis || \
@@ -64,4 +68,4 @@ ci: ## what CI runs
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test test-unit test-integration test-fault test-redis5 lint types fmt wheel ci clean
+.PHONY: help setup demo test test-unit test-integration test-fault chaos test-redis5 lint types fmt wheel ci clean
