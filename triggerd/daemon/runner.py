@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from triggerd.clock import wall_ms
+from triggerd.daemon import containment
 from triggerd.daemon.context import RunContext
 from triggerd.daemon.failures import described, ended_event
 from triggerd.daemon.registry import Registry, build
@@ -98,6 +99,7 @@ class Runner:
                 raise  # the process ends
             await self._broken(run, error)
         finally:
+            containment.leave(run, self._metrics)
             self._forget(run)
 
     async def _broken(self, run: Run, error: BaseException) -> None:
@@ -113,7 +115,9 @@ class Runner:
                 raise EnvelopeTooLargeError("the envelope", len(claimed.env), self._max_envelope_bytes)
             envelope = decode_trigger(claimed.env)
             run.resume = envelope.resume
+            run.classpath = envelope.classpath
             bind_run(run.id, envelope.classpath)
+            containment.enter(run)
             found = self._registry.known(envelope.classpath) or await self._registry.load(envelope.classpath)
             run.metrics = self._metrics.trigger(found.label)
             run.metrics.running.inc()

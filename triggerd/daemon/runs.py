@@ -3,21 +3,26 @@
 import asyncio
 import enum
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from triggerd.metrics import TriggerMetrics
 from triggerd.streams.trigger_queue import ClaimedTrigger
 
 INTERRUPT_EVERY_S = 5.0
 """Between two cancellations of a run that goes on; time enough for its own `finally` blocks."""
+ABANDON_AFTER_S = 10.0
+"""A trigger's code that was told to end and still goes on after this long is left to itself."""
 
 
 class StopCause(enum.Enum):
-    """Why a run is stopped. Only CANCELLED touches AWS, and only it ends with an event of ours."""
+    """Why a run is stopped. Only CANCELLED and STOPPING touch AWS, and only CANCELLED ends with an event of ours."""
 
     CANCELLED = "cancelled"
     """The user asked for it."""
     EXPIRED = "expired"
     """Ended in Redis by a sweep: its deadline passed."""
+    STOPPING = "stopping"
+    """Expired, and its remote work is to be stopped: its final event is out, its entry is kept until that is done."""
     RELEASED = "released"
     """Redis says that the trigger is not ours (any more)."""
     REFUSED = "refused"
@@ -29,8 +34,8 @@ class StopCause(enum.Enum):
 class Run:
     """One trigger on its way to its outcome. Written by its own task and by `stop`, in one event loop."""
 
-    __slots__ = ("cancelled_by", "cause", "deadline_ms", "entry", "id", "interruptible", "metrics", "resume", "seq",
-                 "settled", "settling", "successor", "task")  # fmt: skip
+    __slots__ = ("cancelled_by", "cause", "classpath", "deadline_ms", "ended", "entry", "id", "interruptible",
+                 "metrics", "resume", "seq", "settled", "settling", "spawned", "successor", "task")  # fmt: skip
 
     def __init__(self, claimed: ClaimedTrigger) -> None:
         self.id, self.entry = claimed.id, claimed.entry
@@ -39,12 +44,16 @@ class Run:
         # Adopted with its cancel not yet carried out: the former owner died over it.
         self.cause: StopCause | None = StopCause.CANCELLED if claimed.cancel is not None else None
         self.seq = claimed.seq  # of the last event that was published
+        self.classpath = ""  # until the envelope was decoded
         self.resume = b""
         self.settling = False  # an event is on its way to Redis
         self.settled = False  # the final event was published
         self.interruptible = False  # the task stands inside the trigger's run(), so it may be cancelled
         self.metrics: TriggerMetrics | None = None
         self.task: asyncio.Task[None] | None = None
+        # What the trigger itself started and has not ended yet; see `containment`.
+        self.spawned: set[asyncio.Task[Any]] | None = None
+        self.ended = False  # the run is over and cleaned up: its trigger may start nothing more
         # The same entry, ours again while this run, released before, still ends. It begins anew after that.
         self.successor: ClaimedTrigger | None = None
 
@@ -52,6 +61,11 @@ class Run:
     def over(self) -> bool:
         """Whether nothing more is to come of the trigger's own run()."""
         return self.settled or self.cause is not None
+
+    @property
+    def in_this_task(self) -> bool:
+        """Whether the current task still drives this run; False in one that was abandoned."""
+        return self.task is asyncio.current_task()
 
     def stop(self, cause: StopCause) -> None:
         """Stop driving the trigger; the first cause counts.
@@ -66,11 +80,15 @@ class Run:
         self.cause = cause
         self._interrupt()
 
-    def _interrupt(self) -> None:
-        if self.interruptible and self.task is not None:
-            self.task.cancel()
-            # Once more for a trigger that did not notice: it caught the first, or was doing its last await.
-            self.task.get_loop().call_later(INTERRUPT_EVERY_S, self._interrupt)
+    def _interrupt(self, since_s: float = 0.0) -> None:
+        if not self.interruptible or self.task is None:
+            return
+        if since_s >= ABANDON_AFTER_S:
+            self._on_deaf(self, "run()")
+            return
+        self.task.cancel()
+        # Once more for a trigger that did not notice: it caught the first, or was doing its last await.
+        self.task.get_loop().call_later(INTERRUPT_EVERY_S, self._interrupt, since_s + INTERRUPT_EVERY_S)
 
 
 class Capacity:
@@ -113,11 +131,12 @@ class Capacity:
 
 
 class RunTable:
-    """The runs of one queue, by entry and by trigger id. It owns their tasks."""
+    """The runs of one queue, by entry and by trigger id. It owns their tasks, the abandoned ones too."""
 
     def __init__(self) -> None:
         self._by_entry: dict[str, Run] = {}
         self._by_id: dict[str, Run] = {}
+        self._deaf: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -139,7 +158,10 @@ class RunTable:
     def runs_entry(self, entry: str) -> bool:
         """Whether this entry has a run that will bring it to its outcome, or one that waits for its turn."""
         run = self._by_entry.get(entry)
-        return run is not None and (not run.over or run.settled or run.successor is not None)
+        if run is None:
+            return False
+        ends_it = run.cause in (StopCause.CANCELLED, StopCause.STOPPING)
+        return not run.over or run.settled or ends_it or run.successor is not None
 
     def add(self, run: Run) -> None:
         self._by_entry[run.entry] = run
@@ -154,13 +176,19 @@ class RunTable:
         if not self._by_entry:
             self._empty.set()
 
+    def let_go(self, run: Run) -> None:
+        """Keep the run's task until it ends, which may be never, but wait for it no more."""
+        if run.task is not None:
+            self._deaf.add(run.task)
+            run.task.add_done_callback(self._deaf.discard)
+
     async def wait_empty(self) -> None:
         """Until the last run has ended."""
         await self._empty.wait()
 
     async def abandon(self) -> None:
         """Cut off whatever still runs: the process ends."""
-        tasks = [run.task for run in self if run.task is not None]
+        tasks = [*self._deaf, *(run.task for run in self if run.task is not None)]
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks, timeout=1.0) if tasks else None
