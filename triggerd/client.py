@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Self
 
-from triggerd.deferrable import Deferrable, call_task
+from triggerd.deferrable import Deferrable, OnTimeout, call_task
 from triggerd.deferral import Deferral, check_enqueued, plan_deferral
 from triggerd.errors import RedisRefusedError, RedisUnavailableError
 from triggerd.handle import AsyncHandle, Caller, Handle
@@ -101,6 +101,7 @@ class Client:
         queue: str = "default",
         reply_to: str | None = "default",
         context: Any = None,
+        on_timeout: OnTimeout = "leave",
     ) -> Handle:
         """Put a trigger onto the queue. Once this has returned, it reaches exactly one final event.
 
@@ -114,14 +115,18 @@ class Client:
             queue: The trigger queue.
             reply_to: The result stream; None: the event is kept for `Handle.result` only.
             context: Given to the method as its context; plain data.
+            on_timeout: ``leave``: a passed deadline never touches AWS. ``cancel``: the event ``timed_out`` goes out at
+                once, then a daemon calls the trigger's `on_cancel`, which stops the remote work.
 
         Raises:
             EnvelopePackError, EnvelopeTooLargeError, NameNotValidError, ValueError: Before anything was sent.
             RedisUnavailableError: Unknown whether it was enqueued; defer again with the id of `error.trigger_ids`.
             RedisRefusedError: Redis is full or read-only; nothing was enqueued.
         """
-        arguments = {"id": id, "task": task, "queue": queue, "reply_to": reply_to, "context": context}
-        planned = plan_deferral(trigger, method_name, timeout, kwargs, **arguments, keys=self.caller.keys)
+        planned = plan_deferral(
+            trigger, method_name, timeout, kwargs, id=id, task=task, queue=queue, reply_to=reply_to, context=context,
+            on_timeout=on_timeout, keys=self.caller.keys,
+        )  # fmt: skip
         return self._enqueue([planned])[0]
 
     def defer_many(self, deferrals: Iterable[Mapping[str, Any]]) -> list[Handle]:
@@ -152,8 +157,7 @@ class Client:
         result, deferred = call_task(task, lambda: task.execute(context))
         if deferred is None:
             return result
-        waits = (deferred.trigger, deferred.method_name, deferred.timeout, deferred.kwargs)
-        return self.defer(*waits, id=id, task=task, queue=queue, reply_to=reply_to, context=context)
+        return self.defer(**deferred.arguments(), id=id, task=task, queue=queue, reply_to=reply_to, context=context)
 
     def handle(self, id: str, queue: str = "default") -> Handle:  # noqa: A002 - the SDK's word
         """The handle of a trigger that was deferred earlier, here or elsewhere."""
@@ -198,10 +202,13 @@ class AsyncClient:
         queue: str = "default",
         reply_to: str | None = "default",
         context: Any = None,
+        on_timeout: OnTimeout = "leave",
     ) -> AsyncHandle:
         """As `Client.defer`."""
-        arguments = {"id": id, "task": task, "queue": queue, "reply_to": reply_to, "context": context}
-        planned = plan_deferral(trigger, method_name, timeout, kwargs, **arguments, keys=self.caller.keys)
+        planned = plan_deferral(
+            trigger, method_name, timeout, kwargs, id=id, task=task, queue=queue, reply_to=reply_to, context=context,
+            on_timeout=on_timeout, keys=self.caller.keys,
+        )  # fmt: skip
         return (await self._enqueue([planned]))[0]
 
     async def defer_many(self, deferrals: Iterable[Mapping[str, Any]]) -> list[AsyncHandle]:
@@ -223,8 +230,9 @@ class AsyncClient:
         result, deferred = await asyncio.to_thread(call_task, task, lambda: task.execute(context))
         if deferred is None:
             return result
-        waits = (deferred.trigger, deferred.method_name, deferred.timeout, deferred.kwargs)
-        return await self.defer(*waits, id=id, task=task, queue=queue, reply_to=reply_to, context=context)
+        return await self.defer(
+            **deferred.arguments(), id=id, task=task, queue=queue, reply_to=reply_to, context=context
+        )
 
     def handle(self, id: str, queue: str = "default") -> AsyncHandle:  # noqa: A002 - the SDK's word
         """As `Client.handle`; nothing to await."""

@@ -11,20 +11,30 @@ import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, NoReturn, Self
+from typing import Any, Literal, NoReturn, Self
 
 from triggerd.errors import DeferSwallowedError, TriggerdError
 from triggerd.event import Continuation, Event
+
+OnTimeout = Literal["leave", "cancel"]
+"""What happens to the remote work when the deadline has passed."""
 
 
 class TaskDeferred(BaseException):
     """What `Deferrable.defer` raises. A BaseException, so that a task's ``except Exception`` cannot swallow it."""
 
     def __init__(
-        self, trigger: Any, method_name: str, timeout: float | timedelta | None, kwargs: Mapping[str, Any]
-    ) -> None:
+        self, trigger: Any, method_name: str, timeout: float | timedelta | None, kwargs: Mapping[str, Any],
+        on_timeout: OnTimeout = "leave",
+    ) -> None:  # fmt: skip
         super().__init__(f"deferred until {trigger!r}, then {method_name}()")
         self.trigger, self.method_name, self.timeout, self.kwargs = trigger, method_name, timeout, kwargs
+        self.on_timeout = on_timeout
+
+    def arguments(self) -> dict[str, Any]:
+        """What was asked for, as keyword arguments of `Client.defer`."""
+        names = ("trigger", "method_name", "timeout", "kwargs", "on_timeout")
+        return {name: getattr(self, name) for name in names}
 
 
 class Deferrable:
@@ -57,6 +67,7 @@ class Deferrable:
         method_name: str = "execute_complete",
         timeout: float | timedelta | None = None,
         kwargs: Mapping[str, Any] | None = None,
+        on_timeout: OnTimeout = "leave",
     ) -> NoReturn:
         """End this call here; `method_name` goes on when `trigger` has ended. Never returns.
 
@@ -68,9 +79,11 @@ class Deferrable:
             method_name: A public method of this task, called as ``method(context, event=event, **kwargs)``.
             timeout: Seconds after which the wait ends with outcome ``timed_out``; None: 10 days.
             kwargs: Keyword arguments for the method; plain data.
+            on_timeout: As in `Client.defer`. Without a daemon (`deferrable = False`) a time-out touches nothing.
         """
         _public_method(self, method_name)
-        deferring = TaskDeferred(trigger, method_name, timeout, dict(kwargs or {}))
+        check_on_timeout(on_timeout)
+        deferring = TaskDeferred(trigger, method_name, timeout, dict(kwargs or {}), on_timeout)
         object.__setattr__(self, "_deferring", deferring)
         raise deferring
 
@@ -114,6 +127,17 @@ def call_task(task: Deferrable, step: Callable[[], Any]) -> tuple[Any, TaskDefer
             "was enqueued. Let it pass: no bare 'except:', no 'except BaseException', no 'return' in a 'finally'."
         )
     return result, None
+
+
+def check_on_timeout(value: str) -> OnTimeout:
+    """Return `value` if it is one of the two words; a typing mistake must not let a job run on.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if value == "leave" or value == "cancel":  # noqa: PLR1714 - a comparison with each narrows the type
+        return value
+    raise ValueError(f"on_timeout = {value!r}: 'leave' or 'cancel' is expected")
 
 
 def classpath_of(cls: type) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from triggerd.clock import wall_ms
-from triggerd.deferrable import Deferrable
+from triggerd.deferrable import Deferrable, OnTimeout, check_on_timeout
 from triggerd.envelope import encode_trigger, sign_trigger
 from triggerd.errors import EnvelopePackError, RedisRefusedError
 from triggerd.event import Continuation, Event
@@ -38,6 +38,7 @@ def plan_deferral(
     queue: str = "default",
     reply_to: str | None = "default",
     context: Any = None,
+    on_timeout: OnTimeout = "leave",
     leg: int = 1,
     root: str | None = None,
     keys: SigningKeys | None = None,
@@ -46,7 +47,8 @@ def plan_deferral(
 
     Raises:
         EnvelopePackError, EnvelopeTooLargeError: Something cannot be put on the wire.
-        NameNotValidError: id, queue or reply_to cannot name a key. ValueError: a time-out that is none.
+        NameNotValidError: id, queue or reply_to cannot name a key.
+        ValueError: `timeout` or `on_timeout` is none.
     """
     check_name("queue", queue)
     trigger_id = check_id(uuid.uuid4().hex if id is None else id)
@@ -67,7 +69,8 @@ def plan_deferral(
     if keys is not None:
         env = sign_trigger(env, queue, keys)
     reply = "" if reply_to is None else check_name("reply_to", reply_to)
-    return Deferral(queue, NewTrigger(trigger_id, reply, timeout_ms(timeout), env))
+    stop_by = "cancel" if check_on_timeout(on_timeout) == "cancel" else ""
+    return Deferral(queue, NewTrigger(trigger_id, reply, timeout_ms(timeout), env, stop_by))
 
 
 def serialized(thing: Any, what: str) -> tuple[str, Mapping[str, Any]]:

@@ -128,10 +128,8 @@ class Resumer:
         task = self._rebuild(*continuation.task)
         _, deferred = call_task(task, lambda: task.resume_execution(continuation, event))
         if deferred is not None:
-            waits = (deferred.trigger, deferred.method_name, deferred.timeout, deferred.kwargs)
-            self.client.defer_many(
-                [_as_mapping(waits) | next_leg(task, continuation, event) | {"queue": queue, "reply_to": reply_to}]
-            )
+            leg = next_leg(task, continuation, event)
+            self.client.defer_many([deferred.arguments() | leg | {"queue": queue, "reply_to": reply_to}])
 
     def _rebuild(self, classpath: str, kwargs: Mapping[str, Any]) -> Deferrable:
         # Only registered classes: nothing is ever imported because an event names it.
@@ -300,10 +298,6 @@ class _Reader:
             redis.run(self._leases.drain(self._resumer.name))
         except TriggerdError as error:
             _log.warning("could not say good-bye: %s; peers take over when the lease ends", error)
-
-
-def _as_mapping(waits: tuple[Any, ...]) -> dict[str, Any]:
-    return dict(zip(("trigger", "method_name", "timeout", "kwargs"), waits, strict=True))
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> dict[int, Any]:

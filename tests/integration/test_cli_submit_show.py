@@ -5,12 +5,14 @@ import subprocess
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from tests.support.command import triggerd
 from tests.support.owner import Owner
 from triggerd import Client
 from triggerd.envelope import decode_trigger
 from triggerd.event import Continuation
+from triggerd.keys import QueueKeys
 from triggerd.triggers.testing import SuccessTrigger
 
 SUCCESS = "triggerd.triggers.testing.SuccessTrigger"
@@ -28,7 +30,7 @@ def test_a_submitted_trigger_can_be_shown_until_it_has_finished(redis_url: str) 
         "--id",
         "t1",
         "--timeout",
-        "2h",
+        "7230",  # shown as 2 h for half a minute
     )
     assert on(redis_url, *arguments).stdout == "t1\n"
     assert json.loads(on(redis_url, *arguments, "--json").stdout) == {
@@ -85,6 +87,7 @@ def test_kwargs_come_from_stdin(redis_url: str) -> None:
         ([SUCCESS, "[1]"], "must be a JSON object"),
         ([SUCCESS, "--timeout", "-5"], "no duration"),
         ([SUCCESS, "--timeout", "400d"], "up to 366d"),
+        ([SUCCESS, "--on-timeout", "stop"], "'stop' is not one of"),
         ([SUCCESS, '{"paylod": 1}'], "did you mean 'payload'"),
         (["acme"], "'acme' is no trigger"),
         ([SUCCESS, "--method-kwargs", "{"], "--method-kwargs is no JSON"),
@@ -123,9 +126,20 @@ def test_what_went_wrong_is_shown_and_cannot_touch_the_terminal(redis_url: str) 
 
 
 def test_the_caller_names_the_continuation(redis_url: str) -> None:
-    arguments = ("--reply-to", "etl", "--method-name", "go_on", "--method-kwargs", '{"day": 1}')
+    arguments = (
+        "--reply-to",
+        "etl",
+        "--method-name",
+        "go_on",
+        "--method-kwargs",
+        '{"day": 1}',
+        "--on-timeout",
+        "cancel",
+    )
     assert on(redis_url, "submit", SUCCESS, "--id", "t1", *arguments).returncode == 0
-    with Owner(redis_url) as owner:
+    with Owner(redis_url) as owner, Redis.from_url(redis_url) as redis:
+        [(_, entry)] = redis.xrange(QueueKeys("default").triggers)
+        assert entry[b"on_timeout"] == b"cancel"
         [trigger] = owner.claim()
     continuation = Continuation.decode(decode_trigger(trigger.env).resume)
     assert (trigger.reply_to, continuation.method_name, continuation.kwargs) == ("etl", "go_on", {"day": 1})

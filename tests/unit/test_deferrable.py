@@ -16,7 +16,7 @@ from triggerd import (
     TriggerFailedError,
 )
 from triggerd.deferrable import call_task
-from triggerd.deferral import next_leg
+from triggerd.deferral import next_leg, plan_deferral
 from triggerd.errors import TriggerdError
 from triggerd.event import Continuation, Event
 from triggerd.triggers.testing import SuccessTrigger
@@ -210,3 +210,19 @@ def test_a_task_that_is_not_deferrable_runs_in_place_without_redis() -> None:
             return context, event.payload, from_again
 
     assert Client("redis://127.0.0.1:1").start(Twice(), "context") == ("context", 2, True)
+
+
+def test_what_is_to_happen_at_a_time_out_goes_with_the_deferral_and_a_typing_mistake_does_not() -> None:
+    class Stops(Job):
+        def execute(self, context: Any) -> Any:
+            self.defer(trigger=SuccessTrigger(1), method_name="go_on", on_timeout=context)
+
+    task = Stops("a")
+    _, deferred = call_task(task, lambda: task.execute("cancel"))
+    assert deferred is not None
+    assert plan_deferral(**deferred.arguments()).new.on_timeout == "cancel"
+    assert plan_deferral(SuccessTrigger(1)).new.on_timeout == ""
+    with pytest.raises(ValueError, match="'leave' or 'cancel'"):
+        task.execute("stop")
+    with pytest.raises(ValueError, match="on_timeout = 'kill'"):
+        Client("redis://127.0.0.1:1").defer(SuccessTrigger(1), on_timeout="kill")  # type: ignore[arg-type]

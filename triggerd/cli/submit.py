@@ -15,8 +15,11 @@ from triggerd.cli.options import duration, open_client, redis_options
 from triggerd.cli.output import to_json
 from triggerd.cli.show import event_facts, print_trigger
 from triggerd.daemon.registry import BUNDLED, Registry, build
+from triggerd.deferrable import OnTimeout
 from triggerd.errors import ResultTimeoutError
 from triggerd.handle import Handle
+
+_CANCELS = "cancel: when the time is over, a daemon also stops the work on AWS."
 
 
 @click.command()
@@ -25,6 +28,7 @@ from triggerd.handle import Handle
 @redis_options
 @click.option("--id", "trigger_id", metavar="ID", help="Trigger id; submitting one id twice is one deferral.")
 @click.option("--timeout", type=duration, help="After this it ends with timed_out: 3600, 90s, 2h; else 10d.")
+@click.option("--on-timeout", type=click.Choice(["leave", "cancel"]), default="leave", show_default=True, help=_CANCELS)
 @click.option("--reply-to", default="none", show_default=True, metavar="NAME", help="Result stream; none: no stream.")
 @click.option("--method-name", default="execute_complete", show_default=True, help="Continuation, for a Resumer.")
 @click.option("--method-kwargs", default="{}", metavar="JSON", help="Keyword arguments of the continuation.")
@@ -33,8 +37,8 @@ from triggerd.handle import Handle
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_context
 def submit(ctx: click.Context, classpath: str, kwargs: str, *, config: Path | None, redis: str | None, queue: str,
-           trigger_id: str | None, timeout: float | None, reply_to: str, method_name: str, method_kwargs: str,
-           wait: bool, wait_timeout: float | None, as_json: bool) -> None:  # fmt: skip
+           trigger_id: str | None, timeout: float | None, on_timeout: OnTimeout, reply_to: str, method_name: str,
+           method_kwargs: str, wait: bool, wait_timeout: float | None, as_json: bool) -> None:  # fmt: skip
     """Put the trigger CLASSPATH onto a queue and print its id.
 
     JSON is an object with the arguments of the trigger's constructor, or - to read it from stdin. The daemon runs
@@ -54,7 +58,8 @@ def submit(ctx: click.Context, classpath: str, kwargs: str, *, config: Path | No
     reply = None if reply_to == "none" else reply_to
     with open_client(config, redis) as client:
         handle = client.defer(
-            trigger, method_name, timeout, resume_kwargs, id=trigger_id, queue=queue, reply_to=reply
+            trigger, method_name, timeout, resume_kwargs, id=trigger_id, queue=queue, reply_to=reply,
+            on_timeout=on_timeout,
         )  # fmt: skip
         if wait or wait_timeout is not None:
             ctx.exit(_wait(handle, wait_timeout, as_json=as_json))
