@@ -74,9 +74,8 @@ async def test_the_watchdog_is_fed_only_while_there_is_progress(manager: tuple[s
     receiver, address = manager
     stuck: list[str] = ["claim default"]
     metrics = Metrics("test", [])
-    watchdog = Watchdog(
-        Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"}), metrics, lambda: stuck, lambda: "fine"
-    )
+    notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"})
+    watchdog = Watchdog(notifier, metrics, lambda: stuck, lambda: "fine", list)
     task = asyncio.create_task(watchdog.run())
 
     def probes() -> float:

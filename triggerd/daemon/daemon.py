@@ -11,11 +11,12 @@ from typing import Any
 from triggerd import __version__
 from triggerd.aws import Aws
 from triggerd.clock import monotonic_s
+from triggerd.daemon import containment
 from triggerd.daemon.consumer import Consumer, end_task
 from triggerd.daemon.http import HttpServer
 from triggerd.daemon.queue_service import QueueService, Shared
 from triggerd.daemon.registry import Registry, announced_triggers
-from triggerd.daemon.runs import Capacity
+from triggerd.daemon.runs import Capacity, Run
 from triggerd.daemon.startup import wait_for_redis
 from triggerd.daemon.systemd import Notifier
 from triggerd.daemon.watchdog import Watchdog
@@ -64,7 +65,7 @@ class Daemon:
             ConfigError: The settings do not fit this machine or this Redis.
             RuntimeError: A loop died: a bug. The lease runs out, and peers take over.
         """
-        with self._signals():
+        with self._signals(), containment.installed():
             async with contextlib.AsyncExitStack() as stack:
                 if self._settings.http.enabled:
                     await self.http.start()
@@ -98,7 +99,7 @@ class Daemon:
 
     async def _serve(self) -> None:
         """Run every loop until the daemon is told to stop; a loop that ends before is a bug, and ends the daemon."""
-        watchdog = Watchdog(self._notifier, self._metrics, self._stuck, self._status)
+        watchdog = Watchdog(self._notifier, self._metrics, self._stuck, self._status, self._runs)
         watching = asyncio.create_task(watchdog.run(), name="watchdog")
         stopping = asyncio.create_task(self._stop.wait(), name="stop signal")
         loops = [watching, *(task for service in self._services for task in service.start())]
@@ -195,6 +196,9 @@ class Daemon:
 
     def _stuck(self) -> list[str]:
         return [loop for service in self._services for loop in service.stuck()]
+
+    def _runs(self) -> Iterator[Run]:
+        return (run for service in self._services for run in service.runner.runs)
 
     def _alive(self) -> dict[str, bool]:
         stuck = self._stuck()
