@@ -14,6 +14,7 @@ import uvloop
 
 from triggerd import logs
 from triggerd.cli.config import DEFAULT_FILE, ENV_FILE, load
+from triggerd.daemon import containment
 from triggerd.daemon.daemon import Daemon
 from triggerd.embedded import EmbeddedServer
 from triggerd.settings import Settings
@@ -67,13 +68,10 @@ def serve(settings: Settings) -> None:
     # A second series for each counter, of use to nobody here.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has none
 
-    async def main() -> None:
-        await Daemon(settings, os.environ).run()
-
     # No asyncio.Runner: its end waits for every task and thread, so for a trigger that heeds no cancellation.
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    loop.run_until_complete(main())
+    containment.drive(loop, Daemon(settings, os.environ).run())
 
 
 def _leave() -> None:

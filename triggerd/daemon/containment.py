@@ -69,6 +69,22 @@ def installed() -> Iterator[None]:
         loop.set_task_factory(before)
 
 
+def drive(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None]) -> None:
+    """Run the loop until `main` has ended, although a trigger's callback raises SystemExit or calls `loop.stop()`.
+
+    Raises:
+        BaseException: What `main` raised. KeyboardInterrupt: Ctrl-C before `installed`.
+    """
+    task = loop.create_task(main)
+    while not task.done():
+        try:
+            loop.run_until_complete(task)
+        except BaseException as error:
+            if task.done() or loop.get_task_factory() is not _make_task:
+                raise
+            log.exception("a callback stopped the event loop, which goes on", error=message_of(error))
+
+
 class _Contained(Coroutine[Any, Any, Any]):
     """The coroutine of a task that was started in a run. Nothing that it raises can end the loop."""
 

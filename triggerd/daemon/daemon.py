@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Coroutine, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from triggerd import __version__
@@ -17,6 +18,7 @@ from triggerd.daemon.http import HttpServer
 from triggerd.daemon.queue_service import QueueService, Shared
 from triggerd.daemon.registry import Registry, announced_triggers
 from triggerd.daemon.runs import Capacity, Run
+from triggerd.daemon.signals import SignalHandlers
 from triggerd.daemon.startup import wait_for_redis
 from triggerd.daemon.systemd import Notifier
 from triggerd.daemon.watchdog import Watchdog
@@ -172,27 +174,19 @@ class Daemon:
         working.result()
         return True
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _signals(self) -> SignalHandlers:
         """SIGTSTP: take nothing new. SIGTERM and SIGINT drain; the second one ends the process at once, and the
         lease's end tells the peers.
         """
-        loop = asyncio.get_running_loop()
 
-        def heed(number: int) -> None:
+        def heed(number: signal.Signals) -> None:
             if self._stop.is_set():
                 os._exit(128 + number)
-            log.info("signal received", signal=signal.Signals(number).name)
+            log.info("signal received", signal=number.name)
             self.stop()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, heed, number)
-        loop.add_signal_handler(signal.SIGTSTP, self.quiet)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTSTP):
-                loop.remove_signal_handler(number)
+        ends = {number: partial(heed, number) for number in (signal.SIGTERM, signal.SIGINT)}
+        return SignalHandlers({**ends, signal.SIGTSTP: self.quiet})
 
     def _stuck(self) -> list[str]:
         return [loop for service in self._services for loop in service.stuck()]
