@@ -111,6 +111,12 @@ class Metrics:
         self.loop_blocked = self._counter(
             "loop_blocked", "Times that the event loop was blocked for half a second or more, by what ran.", "trigger"
         )
+        self.abandoned = self._counter(
+            "triggers_abandoned", "Runs left to themselves: their code heeded no cancellation.", "trigger"
+        )
+        self.remote_stops_failed = self._counter(
+            "remote_stops_failed", "Times that on_cancel() failed or overran: the work on AWS may go on."
+        )
         for cause in ADOPTION_CAUSES:
             self.adopted.labels(cause)
         for cause in RELEASE_CAUSES:

@@ -4,6 +4,7 @@ The outbox here stands for the settler: it keeps what it is given and answers as
 """
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -13,10 +14,12 @@ import pytest
 from tests.support.waiting import eventually
 from triggerd.clock import wall_ms
 from triggerd.daemon import runner as runner_module
+from triggerd.daemon import runs as runs_module
+from triggerd.daemon.loading import Loader
 from triggerd.daemon.registry import Registry
 from triggerd.daemon.runner import Runner
 from triggerd.daemon.runs import Capacity, StopCause
-from triggerd.envelope import encode_trigger, pack
+from triggerd.envelope import TriggerReader, encode_trigger, pack
 from triggerd.event import Continuation, Event, decode_event
 from triggerd.metrics import Metrics
 from triggerd.streams.dead_letter import Burial
@@ -105,6 +108,33 @@ class Multi(Steps):
             raise ValueError("in the middle")
 
 
+class Deaf(Steps):
+    """Swallows every cancellation in the step that `kind` names, until `go_on`."""
+
+    go_on: asyncio.Event
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        steps.append("begin")
+        await self._swallow("run")
+        if self.kind == "run":
+            await self.context.checkpoint("late")
+        yield TriggerEvent(self.kind)
+        await self._swallow("end")
+
+    async def on_cancel(self) -> None:
+        steps.append("on_cancel")
+        await self._swallow("on_cancel")
+
+    async def cleanup(self) -> None:
+        steps.append("cleanup")
+        await self._swallow("cleanup")
+
+    async def _swallow(self, step: str) -> None:
+        while step == self.kind and not self.go_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.go_on.wait()
+
+
 class NoGenerator(Steps):
     async def run(self) -> Any:  # type: ignore[override]  # on purpose: no yield in it
         return TriggerEvent(1)
@@ -155,6 +185,14 @@ class Kept:
         self.checkpoints.append(value)
         return self.accept(value)
 
+    async def stopped(self, trigger_id: str, entry: str) -> bool:
+        steps.append("stopped")
+        return self.accept(entry)
+
+    async def absolve(self, trigger_id: str, entry: str) -> bool:
+        steps.append("absolved")
+        return self.accept(entry)
+
     def events(self) -> list[Event]:
         return [decode_event(item.id, item.seq, item.outcome, item.event) for item in self.published]
 
@@ -162,6 +200,7 @@ class Kept:
 @pytest.fixture(autouse=True)
 def _no_steps_yet() -> None:
     steps.clear()
+    Deaf.go_on = asyncio.Event()
 
 
 @pytest.fixture
@@ -182,7 +221,8 @@ def capacity() -> Capacity:
 @pytest.fixture
 def runner(outbox: Kept, metrics: Metrics, capacity: Capacity) -> Runner:
     aws: Any = None
-    return Runner(Registry([f"{__name__}.*"], {}), outbox, aws, metrics, capacity, max_envelope_bytes=10_000)
+    loader = Loader(Registry([f"{__name__}.*"], {}), aws, TriggerReader("default", 10_000).read)
+    return Runner(loader, outbox, metrics, capacity)
 
 
 def claimed(kind: str = "fire", cls: str = "", **changes: Any) -> ClaimedTrigger:
@@ -405,6 +445,112 @@ async def test_a_run_whose_checkpoint_is_refused_is_released(runner: Runner, out
     await run_one(runner, claimed("checkpoint"))
     assert outbox.published == []
     assert released(metrics, "released") == 1
+
+
+@pytest.fixture
+def _soon_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (runner_module, runs_module):
+        monkeypatch.setattr(module, "ABANDON_AFTER_S", 0.02)
+    monkeypatch.setattr(runs_module, "INTERRUPT_EVERY_S", 0.01)
+    for limit in ("CLEAN_UP_WITHIN_S", "ON_CANCEL_WITHIN_S"):
+        monkeypatch.setattr(runner_module, limit, 0.01)
+
+
+def abandoned(metrics: Metrics, trigger: str = "Deaf") -> float | None:
+    return metrics.registry.get_sample_value("triggerd_triggers_abandoned_total", {"trigger": trigger})
+
+
+@pytest.mark.usefixtures("_soon_abandoned")
+async def test_a_run_that_ignores_its_cancel_is_abandoned_and_its_work_and_its_caller_are_not(
+    runner: Runner, outbox: Kept, metrics: Metrics, capacity: Capacity
+) -> None:
+    start(runner, claimed("run", cls="Deaf"))
+    await eventually(lambda: "begin" in steps)
+    runner.cancel("t1", "ann")
+    await runner.runs.wait_empty()
+    assert steps == ["begin", "on_cancel", "publish 1"]
+    assert "cancelled by ann; run() did not heed" in outbox.events()[0]["message"]
+    assert (abandoned(metrics), capacity.free) == (1, 10)
+    Deaf.go_on.set()
+    await eventually(lambda: "cleanup" in steps)
+    assert len(outbox.published) == 1
+    assert outbox.checkpoints == []
+
+
+@pytest.mark.usefixtures("_soon_abandoned")
+@pytest.mark.parametrize("cause", [StopCause.RELEASED, StopCause.EXPIRED])
+async def test_what_an_abandoned_run_still_does_disturbs_no_later_run_of_its_entry(
+    runner: Runner, outbox: Kept, cause: StopCause
+) -> None:
+    start(runner, claimed("run", cls="Deaf"))
+    await eventually(lambda: "begin" in steps)
+    run = runner.runs.by_id("t1")
+    assert run is not None
+    run.stop(cause)
+    await runner.runs.wait_empty()
+    assert outbox.published == []
+    start(runner, claimed("wait"))
+    await eventually(lambda: steps.count("begin") == 2)
+    Deaf.go_on.set()
+    await eventually(lambda: "cleanup" in steps)
+    assert (outbox.published, outbox.checkpoints, len(runner.runs)) == ([], [], 1)
+    runner.cancel("t1", "ann")
+    await runner.runs.wait_empty()
+    assert [event.outcome for event in outbox.events()] == ["cancelled"]
+
+
+@pytest.mark.usefixtures("_soon_abandoned")
+@pytest.mark.parametrize("step", ["end", "cleanup", "on_cancel"])
+async def test_a_step_that_swallows_its_time_out_holds_its_run_no_longer(
+    runner: Runner, outbox: Kept, metrics: Metrics, capacity: Capacity, step: str
+) -> None:
+    await run_one(runner, claimed(step, cls="Deaf", cancel="ann" if step == "on_cancel" else None))
+    (event,) = outbox.events()
+    assert event.outcome == ("cancelled" if step == "on_cancel" else "fired")
+    if step == "on_cancel":
+        assert "on_cancel() did not end, the remote work may go on" in event["message"]
+    assert (abandoned(metrics), capacity.free) == (1, 10)
+    Deaf.go_on.set()
+
+
+async def test_an_expired_trigger_has_its_remote_work_stopped_where_that_was_asked_for(
+    runner: Runner, outbox: Kept, metrics: Metrics
+) -> None:
+    start(runner, claimed("wait"))
+    await eventually(lambda: "begin" in steps)
+    runner.stop_remote("t1")
+    await runner.runs.wait_empty()
+    assert steps == ["begin", "interrupted", "on_cancel", "stopped", "cleanup"]
+    assert outbox.published == []
+    assert released(metrics, "refused") == 0
+
+
+async def test_remote_work_that_a_dead_daemon_did_not_stop_is_stopped_without_running_the_trigger(
+    runner: Runner, outbox: Kept
+) -> None:
+    await run_one(runner, claimed("wait", stopping=True))
+    assert steps == ["on_cancel", "stopped", "cleanup"]
+    assert outbox.published == []
+
+
+@pytest.mark.parametrize("trigger", [{"kind": "stubborn"}, {"env": b"\xc1garbage"}])
+async def test_remote_work_that_cannot_be_stopped_is_tried_once_and_counted(
+    runner: Runner, outbox: Kept, metrics: Metrics, trigger: dict[str, Any]
+) -> None:
+    await run_one(runner, claimed(stopping=True, **trigger))
+    assert "stopped" in steps
+    assert (outbox.published, outbox.buried) == ([], [])
+    assert metrics.registry.get_sample_value("triggerd_remote_stops_failed_total") == 1
+
+
+async def test_a_caller_whose_trigger_is_not_even_decoded_hears_with_its_continuation(
+    runner: Runner, outbox: Kept
+) -> None:
+    env = encode_trigger(f"{__name__}.Steps", {}, RESUME)
+    await run_one(runner, claimed(env=env[:1] + b"\x63" + env[2:]))
+    (burial,) = outbox.buried
+    assert burial.code == "unknown_version"
+    assert decode_event("t1", 1, "failed", burial.event).resume == RESUME
 
 
 async def test_the_same_entry_twice_runs_once_and_gives_its_place_back(runner: Runner, capacity: Capacity) -> None:

@@ -10,15 +10,18 @@ from triggerd.clock import monotonic_s
 from triggerd.daemon.claim import Claimer, Waker
 from triggerd.daemon.consumer import Backoff, Consumer, end_task
 from triggerd.daemon.lease import LeaseKeeper
+from triggerd.daemon.loading import Loader
 from triggerd.daemon.registry import Registry
 from triggerd.daemon.runner import Runner
 from triggerd.daemon.runs import Capacity, StopCause
 from triggerd.daemon.settle import Settler
 from triggerd.daemon.sweep import HintListener, Sweeper
+from triggerd.envelope import TriggerReader
 from triggerd.errors import RedisRefusedError, RedisUnavailableError
 from triggerd.logs import get_logger
 from triggerd.metrics import Metrics
 from triggerd.settings import Settings
+from triggerd.signing import SigningKeys
 from triggerd.streams.connection import BLOCK_MS, AsyncRedis
 from triggerd.trigger import AwsContext
 
@@ -63,14 +66,10 @@ class QueueService:
         self.consumer = consumer
         self.handed_over = False
         self.settler = Settler(self._work, consumer, metrics, result_ttl_s=settings.result_ttl_s)
-        self.runner = Runner(
-            shared.registry,
-            self.settler,
-            shared.aws,
-            metrics,
-            shared.capacity,
-            max_envelope_bytes=settings.max_envelope_bytes,
-        )
+        keys = SigningKeys(settings.signing_keys) if settings.signing_keys else None
+        reader = TriggerReader(consumer.queue, settings.max_envelope_bytes, keys)
+        loader = Loader(shared.registry, shared.aws, reader.read)
+        self.runner = Runner(loader, self.settler, metrics, shared.capacity)
         self.lease = LeaseKeeper(lease_redis, consumer, self.runner, metrics, lease_ms=settings.lease_ms)
         self._waker = Waker(wake_redis, consumer)
         self.claimer = Claimer(self._work, consumer, self._waker, self.lease, self.runner, metrics=metrics)

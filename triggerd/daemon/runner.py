@@ -4,30 +4,22 @@ Whatever the trigger does (raise, return nothing, yield nonsense) becomes the `f
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from triggerd.clock import wall_ms
 from triggerd.daemon import containment
 from triggerd.daemon.context import RunContext
 from triggerd.daemon.failures import described, ended_event
-from triggerd.daemon.registry import Registry, build
-from triggerd.daemon.runs import Capacity, Run, RunTable, StopCause
-from triggerd.envelope import decode_trigger
-from triggerd.errors import (
-    EnvelopeError,
-    EnvelopeTooLargeError,
-    LoadError,
-    NotATriggerError,
-    TriggerdError,
-    message_of,
-)
-from triggerd.event import EventError, Outcome, encode_event
+from triggerd.daemon.loading import Loader
+from triggerd.daemon.outbox import Outbox, RunOutbox
+from triggerd.daemon.runs import ABANDON_AFTER_S, Capacity, Run, RunTable, StopCause
+from triggerd.daemon.shape import finish, may_go_on, open_events, own_method
+from triggerd.errors import EnvelopeError, LoadError, TriggerdError, message_of
+from triggerd.event import EventError, encode_event
 from triggerd.logs import bind_run, get_logger
 from triggerd.metrics import OTHER, Metrics
-from triggerd.streams.dead_letter import Burial
-from triggerd.streams.trigger_queue import ClaimedTrigger, Publication
-from triggerd.trigger import AwsContext, BaseTrigger
+from triggerd.streams.trigger_queue import ClaimedTrigger
 
 CLEAN_UP_WITHIN_S = 10.0
 """For what a trigger does after its last event, and for its cleanup()."""
@@ -35,36 +27,22 @@ ON_CANCEL_WITHIN_S = 30.0
 """For on_cancel(): several AWS calls; less than the 60 s after which a sweep ends the trigger without its daemon."""
 
 _END = object()
+_ON_CANCEL = "on_cancel()"
 
 log = get_logger("triggerd.runner")
 
 
-class Outbox(Protocol):
-    """Where a run's events go; the `Settler` is one."""
-
-    async def publish(self, item: Publication) -> bool: ...
-
-    async def bury(self, item: Burial) -> bool: ...
-
-    async def checkpoint(self, trigger_id: str, entry: str, value: bytes) -> bool: ...
+class _AbandonedError(BaseException):
+    """Raised in the task of an abandoned run when the trigger's code comes back at last: the run goes on elsewhere."""
 
 
 class Runner:
     """Runs the triggers of one queue. `runs` is what it runs now, `capacity` the room for more."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        outbox: Outbox,
-        aws: AwsContext,
-        metrics: Metrics,
-        capacity: Capacity,
-        *,
-        max_envelope_bytes: int,
-    ) -> None:
-        self._registry, self._outbox, self._aws = registry, outbox, aws
+    def __init__(self, loader: Loader, outbox: Outbox, metrics: Metrics, capacity: Capacity) -> None:
+        self._loader, self._outbox = loader, RunOutbox(outbox, metrics)
         self._metrics, self.capacity = metrics, capacity
-        self._max_envelope_bytes = max_envelope_bytes
+        self._on_deaf = self._abandon  # one for all runs
         self.runs = RunTable()
 
     def start(self, claimed: ClaimedTrigger, *, first_claim: bool = False) -> None:
@@ -76,11 +54,11 @@ class Runner:
             else:
                 self.capacity.give_back(1)
             return
-        run = Run(claimed)
+        run = Run(claimed, self._on_deaf)
         self.runs.add(run)
         if first_claim:
             self._metrics.pickup_latency.observe(max(0, wall_ms() - claimed.deferred_ms) / 1000)
-        run.task = asyncio.create_task(self._run(run, claimed), name=f"trigger {run.id}")
+        run.task = asyncio.create_task(self._guarded(run, self._run(run, claimed)), name=f"trigger {run.id}")
 
     def cancel(self, trigger_id: str, by: str) -> None:
         """The user's explicit cancel, if that trigger runs here."""
@@ -88,45 +66,59 @@ class Runner:
             run.cancelled_by = run.cancelled_by or by
             run.stop(StopCause.CANCELLED)
 
-    async def _run(self, run: Run, claimed: ClaimedTrigger) -> None:
+    def stop_remote(self, trigger_id: str) -> None:
+        """A trigger has timed out in Redis, and its caller wants its remote work stopped, if it runs here."""
+        if run := self.runs.by_id(trigger_id):
+            if run.cause is StopCause.EXPIRED and not run.settled:
+                run.cause = StopCause.STOPPING  # a hint was faster, and said only half
+            run.stop(StopCause.STOPPING)
+
+    async def _guarded(self, run: Run, work: Coroutine[Any, Any, None]) -> None:
+        """Whatever a trigger's code can raise, its caller hears, and its place becomes free."""
         try:
-            trigger = await self._load(run, claimed)
-            del claimed  # the envelope is not needed any more, and a wait may last for days
-            if trigger is not None:
-                await self._attend(run, trigger)
-        except BaseException as error:  # whatever a trigger's code can raise, its caller must hear
+            await work
+        except _AbandonedError:
+            return
+        except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and _task().cancelling():
                 raise  # the process ends
-            await self._broken(run, error)
+            if run.in_this_task:
+                await self._broken(run, error)
         finally:
-            containment.leave(run, self._metrics)
-            self._forget(run)
+            if run.in_this_task:
+                self._forget(run)
 
     async def _broken(self, run: Run, error: BaseException) -> None:
         """Something went wrong outside of run(): in the constructor, in a property, or in this very code."""
         log.error("a run broke", trigger_id=run.id, error=message_of(error), exc_info=error)
         if not run.over:
-            await self._end(run, "failed", described(error))
+            await self._outbox.end(run, "failed", described(error))
+
+    async def _run(self, run: Run, claimed: ClaimedTrigger) -> None:
+        run.trigger = await self._load(run, claimed)
+        del claimed  # the envelope is not needed any more, and a wait may last for days
+        if run.trigger is not None:
+            await self._attend(run, run.trigger)
 
     async def _load(self, run: Run, claimed: ClaimedTrigger) -> Any | None:
         """The trigger, ready to run; None where it cannot be had: then it was buried and its caller told."""
         try:
-            if len(claimed.env) > self._max_envelope_bytes:
-                raise EnvelopeTooLargeError("the envelope", len(claimed.env), self._max_envelope_bytes)
-            envelope = decode_trigger(claimed.env)
-            run.resume = envelope.resume
+            envelope = self._loader.read(run, claimed.env)
             run.classpath = envelope.classpath
-            bind_run(run.id, envelope.classpath)
-            containment.enter(run)
-            found = self._registry.known(envelope.classpath) or await self._registry.load(envelope.classpath)
+            self._enter(run)
+            found = await self._loader.find(envelope)
             run.metrics = self._metrics.trigger(found.label)
             run.metrics.running.inc()
-            trigger = build(found, envelope.kwargs())
-            _give_context(trigger, RunContext(run, self._aws, claimed.checkpoint, self._checkpoint))
+            context = RunContext(run, self._loader.aws, claimed.checkpoint, self._checkpoint)
+            return self._loader.build(found, envelope, context)
         except (EnvelopeError, LoadError) as error:
-            await self._bury(run, error)
+            await self._give_up(run, error)
             return None
-        return trigger
+
+    def _enter(self, run: Run) -> None:
+        """From here on, what the current task logs and starts belongs to this run."""
+        bind_run(run.id, run.classpath)
+        containment.enter(run)
 
     async def _attend(self, run: Run, trigger: Any) -> None:
         """From a trigger that is ready to one that has ended and cleaned up."""
@@ -134,27 +126,25 @@ class Runner:
         try:
             if run.cause is None:
                 await self._drive(run, trigger)
-            if run.cause is StopCause.CANCELLED and not run.settled:
-                await self._cancel(run, trigger)
+            await self._carry_out(run)
         finally:
-            cleanup = getattr(type(trigger), "cleanup", None)
-            if cleanup is not None and cleanup is not BaseTrigger.cleanup:
-                await self._bounded(trigger.cleanup, CLEAN_UP_WITHIN_S, "cleanup()")
+            if cleanup := own_method(trigger, "cleanup"):
+                await self._bounded(run, cleanup, CLEAN_UP_WITHIN_S, "cleanup()")
 
     async def _drive(self, run: Run, trigger: Any) -> None:
         """Take event after event, each published before the generator goes on."""
         events: Any = None
         try:
             multi_event = bool(getattr(trigger, "multi_event", False))
-            events = _open(trigger)
+            events = open_events(trigger)
             while not run.over:
                 fired = await self._next(run, events)
                 if run.cause is not None:
                     break  # stopped, whether the trigger obeyed or caught it and yielded all the same
                 await self._fire(run, fired, multi_event=multi_event)
-        except BaseException as error:
-            if isinstance(error, asyncio.CancelledError):
-                raise
+        except (asyncio.CancelledError, _AbandonedError):
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a trigger's code can raise
             if not run.over:  # the trigger's failure, not ours
                 await self._fail(run, error)
         finally:
@@ -178,6 +168,8 @@ class Runner:
             run.interruptible = False
             while run.cause is not None and _task().cancelling():
                 _task().uncancel()
+            if not run.in_this_task:
+                raise _AbandonedError
 
     async def _fire(self, run: Run, fired: Any, *, multi_event: bool) -> None:
         """Publish what run() yielded, or of a multi_event trigger that it has ended."""
@@ -191,76 +183,95 @@ class Runner:
             raise TriggerdError(f"run() yielded a {type(fired).__name__}, a TriggerEvent is expected")
         final = fired is _END or not multi_event
         event = encode_event(payload, resume=run.resume, details=details, fired_ms=wall_ms(), final=final)
-        await self._publish(run, "fired", event, final=final)
+        await self._outbox.publish(run, "fired", event, final=final)
 
     async def _fail(self, run: Run, error: BaseException) -> None:
         log.warning("trigger failed", trigger_id=run.id, error=message_of(error), exc_info=error)
-        await self._end(run, "failed", described(error))
+        await self._outbox.end(run, "failed", described(error))
 
-    async def _cancel(self, run: Run, trigger: Any) -> None:
+    async def _carry_out(self, run: Run, deaf: str = "") -> None:
+        """What a stop asks for beyond the stop itself: the remote work's end, and the word to the caller."""
+        if run.settled:
+            return
+        if run.cause is StopCause.CANCELLED:
+            await self._cancel(run, deaf)
+        elif run.cause is StopCause.STOPPING:
+            problem = await self._stop_work(run, deaf)
+            if problem:
+                log.error("timed out, and the remote work may go on: it is not tried again", why=problem)
+            await self._outbox.stopped(run)
+
+    async def _cancel(self, run: Run, deaf: str) -> None:
         """Carry out the user's cancel: stop the remote work, then tell the caller."""
         message = f"cancelled by {run.cancelled_by}" if run.cancelled_by else "cancelled"
-        on_cancel = getattr(type(trigger), "on_cancel", None)
-        if on_cancel is not None and on_cancel is not BaseTrigger.on_cancel:
-            problem = await self._bounded(trigger.on_cancel, ON_CANCEL_WITHIN_S, "on_cancel()")
-            message += f"; {problem}, the remote work may go on" if problem else ""
+        if deaf:
+            message += f"; {deaf} did not heed its cancellation"
+        problem = await self._stop_work(run, deaf)
+        message += f"; {problem}, the remote work may go on" if problem else ""
         log.info("trigger cancelled", trigger_id=run.id, how=message)
-        await self._end(run, "cancelled", EventError("cancelled", message))
+        await self._outbox.end(run, "cancelled", EventError("cancelled", message))
 
-    async def _end(self, run: Run, outcome: Outcome, error: EventError) -> None:
-        """Publish the final event of a trigger that did not fire."""
-        await self._publish(run, outcome, ended_event(error, run.resume), final=True)
+    async def _stop_work(self, run: Run, deaf: str) -> str | None:
+        """Have the trigger stop its remote work, once. Answers what went wrong, if anything."""
+        on_cancel = own_method(run.trigger, "on_cancel")
+        if on_cancel is None:
+            return None
+        problem: str | None = f"{_ON_CANCEL} did not end"
+        if deaf != _ON_CANCEL:
+            problem = await self._bounded(run, on_cancel, ON_CANCEL_WITHIN_S, _ON_CANCEL)
+        if problem:
+            self._metrics.remote_stops_failed.inc()
+        return problem
 
-    async def _publish(self, run: Run, outcome: Outcome, event: bytes, *, final: bool) -> None:
-        run.settling = True
-        try:
-            accepted = await self._outbox.publish(Publication(run.id, run.entry, run.seq + 1, outcome, event, final))
-        finally:
-            run.settling = False
-        self._settled(run, outcome, accepted=accepted, final=final)
+    def _abandon(self, run: Run, step: str) -> None:
+        """This step of the trigger's code heeds no cancellation: bring the run to its end without it.
 
-    async def _bury(self, run: Run, error: EnvelopeError | LoadError) -> None:
-        log.warning("trigger cannot be run, buried", trigger_id=run.id, code=error.code, error=message_of(error))
-        run.settling = True
-        failure = described(error)
-        try:
-            accepted = await self._outbox.bury(
-                Burial(run.id, run.entry, run.seq + 1, error.code, failure.message, ended_event(failure, run.resume))
-            )
-        finally:
-            run.settling = False
-        if accepted:
-            self._metrics.buried.inc()
-        self._settled(run, "failed", accepted=accepted, final=True)
+        Its task is left to itself. Should the step come back one day, nothing that it does concerns the run any more.
+        """
+        run.abandoned = True
+        label = run.metrics.label if run.metrics is not None else OTHER
+        self._metrics.abandoned.labels(label).inc()
+        log.error("abandoned: it heeds no cancellation", trigger_id=run.id, classpath=run.classpath, step=step)
+        self.runs.let_go(run)
+        run.task = asyncio.create_task(self._guarded(run, self._end_without(run, step)), name=f"trigger {run.id}")
 
-    def _settled(self, run: Run, outcome: Outcome, *, accepted: bool, final: bool) -> None:
-        """Redis has answered for an event of this run."""
-        if not accepted:
-            run.cause = StopCause.REFUSED
+    async def _end_without(self, run: Run, deaf: str) -> None:
+        """Bring an abandoned run to its end."""
+        self._enter(run)
+        await self._carry_out(run, deaf)
+
+    async def _give_up(self, run: Run, error: EnvelopeError | LoadError) -> None:
+        """The trigger cannot be run at all."""
+        why = described(error)
+        if run.cause is StopCause.STOPPING:
+            self._metrics.remote_stops_failed.inc()
+            log.error("timed out, and the remote work may go on", trigger_id=run.id, code=why.code, error=why.message)
+            await self._outbox.stopped(run)
             return
-        run.seq += 1
-        if final:
-            run.settled = True
-            metrics = run.metrics or self._metrics.trigger(OTHER)
-            metrics.finished[outcome].inc()
-            log.debug("trigger finished", trigger_id=run.id, outcome=outcome)
+        log.warning("trigger cannot be run, buried", trigger_id=run.id, code=why.code, error=why.message)
+        await self._outbox.bury(run, why.code, why.message, ended_event(why, run.resume))
 
     async def _checkpoint(self, run: Run, value: bytes) -> None:
-        if not await self._outbox.checkpoint(run.id, run.entry, value):
+        if run.abandoned:
+            return  # the entry may have another run by now
+        if not await self._outbox.checkpoint(run, value):
             run.stop(StopCause.RELEASED)
             await asyncio.sleep(0)  # where the stop takes effect
 
     async def _close(self, run: Run, events: Any) -> None:
         """Let a generator whose event was published go on to its end; close any other."""
-        if getattr(events, "ag_frame", events) is None:
+        if not may_go_on(events):
             return
         if run.settled:
-            await self._bounded(lambda: _finish(events), CLEAN_UP_WITHIN_S, "run() after its event")
-        if getattr(events, "ag_frame", events) is not None and hasattr(events, "aclose"):
-            await self._bounded(events.aclose, CLEAN_UP_WITHIN_S, "closing run()")
+            await self._bounded(run, lambda: finish(events), CLEAN_UP_WITHIN_S, "run() after its event")
+        if may_go_on(events) and hasattr(events, "aclose"):
+            await self._bounded(run, events.aclose, CLEAN_UP_WITHIN_S, "closing run()")
 
-    async def _bounded(self, step: Callable[[], Awaitable[object]], limit_s: float, what: str) -> str | None:
+    async def _bounded(self, run: Run, step: Callable[[], Awaitable[object]], limit_s: float, what: str) -> str | None:
         """Await a step of the trigger whose failure changes no outcome. Answers what went wrong, if anything."""
+        ours = run.in_this_task
+        # A time-out cancels once; a step that swallows it would go on for ever.
+        given_up = _task().get_loop().call_later(limit_s + ABANDON_AFTER_S, self._abandon, run, what) if ours else None
         try:
             async with asyncio.timeout(limit_s):
                 await step()
@@ -275,10 +286,16 @@ class Runner:
             problem = f"{what} failed: {message_of(error)}"
         else:
             return None
+        finally:
+            if given_up is not None:
+                given_up.cancel()
+            if ours and not run.in_this_task:
+                raise _AbandonedError
         log.warning("a trigger's step failed", what=problem)
         return problem
 
     def _forget(self, run: Run) -> None:
+        containment.leave(run, self._metrics)
         self.runs.remove(run)
         if run.successor is not None and not run.settled:
             self.start(run.successor)
@@ -296,28 +313,3 @@ def _task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - only ever called from a run's own task
     return task
-
-
-def _open(trigger: Any) -> Any:
-    """The generator of the trigger."""
-    events = trigger.run()
-    if hasattr(events, "__anext__"):
-        return events
-    if asyncio.iscoroutine(events):
-        events.close()  # never awaited, and must not complain about that later
-    raise TriggerdError("run() must be an async generator: `async def` with `yield`")
-
-
-async def _finish(events: Any) -> None:
-    """The code of run() after its last yield."""
-    async for _ in events:
-        log.warning("an event after the final one is ignored (multi_event is False)")
-        return
-
-
-def _give_context(trigger: Any, context: RunContext) -> None:
-    try:
-        trigger.context = context
-    except Exception as error:
-        classpath = f"{type(trigger).__module__}.{type(trigger).__qualname__}"
-        raise NotATriggerError(classpath, f"it has no place for its context: {message_of(error)}") from error

@@ -34,15 +34,24 @@ class StopCause(enum.Enum):
 class Run:
     """One trigger on its way to its outcome. Written by its own task and by `stop`, in one event loop."""
 
-    __slots__ = ("cancelled_by", "cause", "classpath", "deadline_ms", "ended", "entry", "id", "interruptible",
-                 "metrics", "resume", "seq", "settled", "settling", "spawned", "successor", "task")  # fmt: skip
+    __slots__ = ("_on_deaf", "abandoned", "cancelled_by", "cause", "classpath", "deadline_ms", "ended", "entry", "id",
+                 "interruptible", "metrics", "resume", "seq", "settled", "settling", "spawned", "successor", "task",
+                 "trigger")  # fmt: skip
 
-    def __init__(self, claimed: ClaimedTrigger) -> None:
+    def __init__(self, claimed: ClaimedTrigger, on_deaf: Callable[["Run", str], None]) -> None:
+        """
+        Args:
+            on_deaf: Called with the run and the step of its trigger, "run()", that heeds no cancellation.
+        """
         self.id, self.entry = claimed.id, claimed.entry
         self.deadline_ms = claimed.deadline_ms
         self.cancelled_by = claimed.cancel
-        # Adopted with its cancel not yet carried out: the former owner died over it.
-        self.cause: StopCause | None = StopCause.CANCELLED if claimed.cancel is not None else None
+        # Adopted with something not yet carried out: the former owner died over it.
+        self.cause: StopCause | None = None
+        if claimed.stopping:
+            self.cause = StopCause.STOPPING
+        elif claimed.cancel is not None:
+            self.cause = StopCause.CANCELLED
         self.seq = claimed.seq  # of the last event that was published
         self.classpath = ""  # until the envelope was decoded
         self.resume = b""
@@ -50,7 +59,10 @@ class Run:
         self.settled = False  # the final event was published
         self.interruptible = False  # the task stands inside the trigger's run(), so it may be cancelled
         self.metrics: TriggerMetrics | None = None
+        self.abandoned = False  # its code heeds no cancellation and was left to itself
         self.task: asyncio.Task[None] | None = None
+        self.trigger: Any = None
+        self._on_deaf = on_deaf
         # What the trigger itself started and has not ended yet; see `containment`.
         self.spawned: set[asyncio.Task[Any]] | None = None
         self.ended = False  # the run is over and cleaned up: its trigger may start nothing more

@@ -1,0 +1,39 @@
+"""A trigger's shape, as the runner meets it: a `BaseTrigger`, or a class from elsewhere with the same methods."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from triggerd.errors import TriggerdError
+from triggerd.logs import get_logger
+from triggerd.trigger import BaseTrigger
+
+log = get_logger("triggerd.runner")
+
+
+def open_events(trigger: Any) -> Any:
+    """The generator of the trigger."""
+    events = trigger.run()
+    if hasattr(events, "__anext__"):
+        return events
+    if asyncio.iscoroutine(events):
+        events.close()  # never awaited, and must not complain about that later
+    raise TriggerdError("run() must be an async generator: `async def` with `yield`")
+
+
+def may_go_on(events: Any) -> bool:
+    """Whether the generator has not come to its end."""
+    return getattr(events, "ag_frame", events) is not None
+
+
+async def finish(events: Any) -> None:
+    """The code of run() after its last yield."""
+    async for _ in events:
+        log.warning("an event after the final one is ignored (multi_event is False)")
+        return
+
+
+def own_method(trigger: Any, name: str) -> Callable[[], Awaitable[object]] | None:
+    """The trigger's own `on_cancel` or `cleanup`; None where it has none, or `BaseTrigger`'s, which does nothing."""
+    found = getattr(type(trigger), name, None)
+    return None if found is None or found is getattr(BaseTrigger, name) else getattr(trigger, name)
