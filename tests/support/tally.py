@@ -57,9 +57,11 @@ def leftovers(client: Client) -> dict[str, int]:
     prefix = _KEYS.prefix.encode()
     kinds = (b"trigger:", b"stopping:")
     records = sum(key.removeprefix(prefix).startswith(kinds) for key in client.scan_iter(prefix + b"*", 1000))
+    entries = client.xlen(_KEYS.triggers)
     counts = {
-        "entries": client.xlen(_KEYS.triggers),
-        "pending": client.xpending(_KEYS.triggers, TRIGGER_GROUP)["pending"],
+        "entries": entries,
+        # Where nobody has ever served the queue there is no group; nor is there where somebody deleted the stream.
+        "pending": client.xpending(_KEYS.triggers, TRIGGER_GROUP)["pending"] if entries else 0,
         "records": records,
         "deadlines": client.zcard(_KEYS.deadlines),
         "cancels": client.zcard(_KEYS.prefix + "cancels"),

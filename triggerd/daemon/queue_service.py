@@ -28,8 +28,10 @@ from triggerd.trigger import AwsContext
 _STUCK_AFTER_S = 30.0
 _LOST_CALL_TAKES = 3  # command time-outs: to connect, to be answered, and the pause after it
 _STOP_RUNS_WITHIN_S = 0.5  # peers are to adopt within a second of the drain
+_REMOTE_STOPS_WITHIN_S = 1.5  # more, for the calls that stop work on AWS: handed over, a peer would make them again
 _STOPPED_AT_ONCE = 500
 _WORK_CONNECTIONS = 8  # claim, settle, sweep, and what the settler tells beside its batches
+_STOPS_REMOTE_WORK = (StopCause.CANCELLED, StopCause.STOPPING)
 
 log = get_logger("triggerd.daemon")
 
@@ -119,7 +121,7 @@ class QueueService:
         """Claim no more, stop the runs, bring what has fired to Redis, and leave: peers adopt at once.
 
         A run that takes longer to stop than `_STOP_RUNS_WITHIN_S` is handed over all the same: what it would still
-        publish is refused. Only then its end is waited for.
+        publish is refused. Only then its end is waited for. An on_cancel() gets `_REMOTE_STOPS_WITHIN_S` more.
         """
         self.claimer.leave()
         await self._tasks["claim"]
@@ -130,6 +132,9 @@ class QueueService:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_RUNS_WITHIN_S):
                 await self.runner.runs.wait_empty()
+        stops = [run.task for run in self.runner.runs if run.task is not None and run.cause in _STOPS_REMOTE_WORK]
+        if stops:
+            await asyncio.wait(stops, timeout=_REMOTE_STOPS_WITHIN_S)
         await self.settler.flush()
         # A renewal after the farewell would put an expiry on it.
         await self._stop("lease")

@@ -1,0 +1,101 @@
+"""Deadlines are instants in Redis: whoever owns the trigger, one who sweeps is enough."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.support.daemon_process import DaemonProcess
+from tests.support.fake_aws_process import NEVER_MS, FakeAwsProcess, wait_for
+from tests.support.resumer_process import ResumerProcess
+from tests.support.tally import assert_all_ended_once
+from tests.support.waiting import eventually_sync
+from triggerd import Client, Handle
+from triggerd.clock import wall_ms
+from triggerd.streams.trigger_queue import TriggerFinished, TriggerInFlight
+
+# A lease that outlasts the test: nothing here is an adopter's doing.
+ENV = {"TRIGGERD_LEASE_MS": "60000", "TRIGGERD_DRAIN_TIMEOUT_S": "6"}
+LATE_MS, SLACK_MS = 2000, 1500
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[FakeAwsProcess]:
+    with FakeAwsProcess() as fake:
+        yield fake
+        assert fake.mutations() == [], "an expiry never touches AWS"
+
+
+def endless(td: Client, name: str, timeout_s: float) -> Handle:
+    return td.defer(wait_for("batch", f"{NEVER_MS}-{name}"), timeout=timeout_s)
+
+
+def finished(handle: Handle) -> TriggerFinished:
+    info = handle.info()
+    assert isinstance(info, TriggerFinished)
+    return info
+
+
+def deadline_of(handle: Handle) -> int:
+    info = handle.info()
+    assert isinstance(info, TriggerInFlight)
+    return info.deadline_ms
+
+
+@pytest.mark.parametrize("survivor", ["a daemon", "a resumer", "a waiting handle"])
+@pytest.mark.parametrize("owner", ["killed", "paused", "nobody"])
+def test_a_trigger_times_out_within_2_s_of_its_deadline_though_its_owner_does_nothing(
+    redis_url: str, td: Client, aws: FakeAwsProcess, tmp_path: Path, owner: str, survivor: str
+) -> None:
+    with ExitStack() as stack:
+        if survivor == "a daemon":
+            full = stack.enter_context(DaemonProcess(redis_url, env=ENV | aws.env() | {"TRIGGERD_CAPACITY": "1"}))
+            blocker = endless(td, "blocker", 300)
+            eventually_sync(lambda: blocker.status() == "running")
+            assert full.is_alive()
+        elif survivor == "a resumer":
+            stack.enter_context(ResumerProcess(redis_url, tmp_path / "resumed"))
+        daemon = None
+        if owner != "nobody":
+            daemon = stack.enter_context(DaemonProcess(redis_url, env=ENV | aws.env()))
+        trigger = endless(td, "job", 3)
+        deadline_ms = deadline_of(trigger)
+        if daemon is not None:
+            eventually_sync(lambda: trigger.status() == "running")
+            daemon.signal(signal.SIGKILL if owner == "killed" else signal.SIGSTOP)
+        if survivor == "a waiting handle":
+            assert trigger.result(timeout=20).outcome == "timed_out"
+        else:
+            eventually_sync(lambda: trigger.status() == "timed_out", 20)
+        assert 0 <= finished(trigger).finished_ms - deadline_ms < LATE_MS + SLACK_MS
+
+
+def test_a_deadline_moves_both_ways_before_the_claim_and_in_flight(
+    redis_url: str, td: Client, aws: FakeAwsProcess
+) -> None:
+    later, sooner = (endless(td, name, timeout_s) for name, timeout_s in (("later", 5), ("sooner", 300)))
+    assert later.extend(timedelta(seconds=300))
+    assert sooner.extend(timedelta(seconds=4))
+    with redis.Redis.from_url(redis_url) as raw, DaemonProcess(redis_url, env=ENV | aws.env()):
+        running_later, running_sooner = endless(td, "running-later", 5), endless(td, "running-sooner", 300)
+        eventually_sync(lambda: running_later.status() == running_sooner.status() == "running")
+        assert running_later.extend(wall_ms() / 1000 + 300)
+        assert running_sooner.extend(datetime.now(UTC) + timedelta(seconds=2))
+        deadlines = {handle.id: deadline_of(handle) for handle in (sooner, running_sooner)}
+        for handle in (running_sooner, sooner):
+            assert handle.result(timeout=20).outcome == "timed_out"
+            assert 0 <= finished(handle).finished_ms - deadlines[handle.id] < LATE_MS + SLACK_MS
+        began_s = time.monotonic()
+        eventually_sync(lambda: time.monotonic() - began_s > 2)
+        assert {handle.status() for handle in (later, running_later)} == {"running"}
+        for handle in (later, running_later):
+            assert handle.extend(timedelta(seconds=0))
+            assert handle.result(timeout=20).outcome == "timed_out"
+            assert not handle.extend(timedelta(seconds=60)), "it has finished"
+        ids = [handle.id for handle in (later, sooner, running_later, running_sooner)]
+        assert assert_all_ended_once(raw, ids) == {"timed_out": 4}
