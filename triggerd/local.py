@@ -169,6 +169,11 @@ class _AwsOnDemand:
         aws = await self._open()
         return await aws.wait(*args, **kwargs)
 
+    async def operation(self, service: str, waiter_name: str) -> str:
+        aws = await self._open()
+        found: str = await aws.operation(service, waiter_name)
+        return found
+
 
 def _find_aws() -> Any:
     for entry_point in importlib.metadata.entry_points(group="triggerd.aws"):

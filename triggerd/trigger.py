@@ -7,7 +7,12 @@ What a running trigger may use reaches it through `BaseTrigger.context`, whose s
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+from triggerd.clock import monotonic_s, wall_ms
+
+_MAX_WAIT_STATE_INT = 2**53 - 1
+_MAX_STATUS_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,30 @@ class WaitResponse(dict[str, Any]):
     waited_s: float = 0.0
 
 
+class WaitState(NamedTuple):
+    """What of an AWS wait survives the move to another daemon: instants of the wall clock (epoch ms) and counts.
+
+    As a list it is a checkpoint of at most 60 bytes; a last status longer than 32 bytes is left out.
+    """
+
+    began_ms: int
+    ends_ms: int | None
+    """When the budget ends; None before the first answer, which is what it is counted from."""
+    polls: int
+    last_status: str | None
+
+    @classmethod
+    def read(cls, value: Any) -> Self:
+        """Raises ValueError where `value` is anything else than the list of a state."""
+        match value:
+            case [int(began_ms), int() | None as ends_ms, int(polls), str() | None as last_status] if all(
+                type(number) is int and 0 <= number <= _MAX_WAIT_STATE_INT
+                for number in (began_ms, 0 if ends_ms is None else ends_ms, polls)
+            ):
+                return cls(began_ms, ends_ms, polls, _short(last_status))
+        raise ValueError("not the state of a wait: [began_ms, ends_ms, polls, last_status] is expected")
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How a wait goes, after each poll.
@@ -41,8 +70,10 @@ class Progress:
         polls: How many answers of AWS it had.
         last_status: The last status seen, None before the first.
         waited_s: Seconds since it began.
-        next_poll_s: Seconds until it is asked again.
+        next_poll_s: Seconds until it is asked again; 0 where this poll has ended it.
         trouble: Why this poll brought no answer (a throttle, a network error); None where it did.
+        budget_s: Seconds until the budget ends, below 0 where it has; None before the first answer.
+        at_s: When this was so, by the monotonic clock.
     """
 
     polls: int
@@ -50,6 +81,30 @@ class Progress:
     waited_s: float
     next_poll_s: float
     trouble: str | None = None
+    budget_s: float | None = None
+    at_s: float = 0.0
+
+    def state(self, now_s: float | None = None, now_ms: int | None = None) -> WaitState:
+        """The state to give to `AwsContext.wait` as `restored`, in this process or another, now or later.
+
+        The time by which the next poll is late at `now_s` counts as lost, and moves the end of the budget.
+        """
+        now_s, now_ms = monotonic_s() if now_s is None else now_s, wall_ms() if now_ms is None else now_ms
+        since_s = now_s - self.at_s
+        ends_ms = None
+        if self.budget_s is not None:
+            late_s = max(0.0, since_s - (0.0 if self.trouble else self.next_poll_s))
+            ends_ms = _wall(now_ms, self.budget_s - since_s + late_s)
+        return WaitState(_wall(now_ms, -self.waited_s - since_s), ends_ms, self.polls, _short(self.last_status))
+
+
+def _wall(now_ms: int, from_now_s: float) -> int:
+    # A budget may be endless: Airflow's triggers ask for sys.maxsize attempts.
+    return round(min(max(0.0, now_ms + 1000 * from_now_s), _MAX_WAIT_STATE_INT))
+
+
+def _short(status: str | None) -> str | None:
+    return status if status is None or len(status.encode(errors="replace")) <= _MAX_STATUS_BYTES else None
 
 
 class AwsContext(Protocol):
@@ -73,6 +128,7 @@ class AwsContext(Protocol):
         region: str | None = None,
         status_queries: Sequence[str] = (),
         on_poll: Callable[[Progress], None] | None = None,
+        restored: Any = None,
     ) -> WaitResponse:
         """Wait as botocore's waiter would and return the last answer.
 
@@ -81,12 +137,23 @@ class AwsContext(Protocol):
             max_attempts: With `delay` the budget of time; the definition's own where None.
             status_queries: JMESPath expressions; the first that finds a value in an answer gives `last_status`.
             on_poll: Called after each poll, on the event loop; what it raises is logged and ignored.
+            restored: What `Progress.state` gave in an earlier run, as a list: the wait goes on with that budget
+                and those counts, and ends at the first answered poll where the budget has passed meanwhile.
+                Anything that is no state is logged, and the wait begins anew.
 
         Raises:
             ConfigError: There is no such connection.
             WaiterDefinitionError: There is no such waiter, or the arguments do not fit its operation.
             WaiterFailedError: A failure state. WaiterExhaustedError: the budget is used up.
             AwsCallError: An error of AWS that no acceptor expects.
+        """
+        ...
+
+    async def operation(self, service: str, waiter_name: str) -> str:
+        """The operation that a waiter calls, as ``"GetJobRun"``.
+
+        Raises:
+            WaiterDefinitionError: There is no such waiter.
         """
         ...
 

@@ -8,6 +8,7 @@ import pytest
 from tests.support.fake_aws import FakeAws, Fault
 from triggerd.aws import Aws
 from triggerd.aws.local import open_aws
+from triggerd.errors import AwsCallError
 from triggerd.testing import LocalContext, run_trigger
 from triggerd.triggers.aws import AwsWaiterTrigger
 
@@ -16,7 +17,7 @@ CRAWLER = {"Name": "nightly"}
 
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeAws]:
-    async with FakeAws("glue") as server:
+    async with FakeAws("glue", "ecs") as server:
         yield server
 
 
@@ -71,10 +72,14 @@ async def test_each_way_to_fail_is_an_error_event(
     assert (event.details["last_status"] is not None) is (answered and error_code is None)
 
 
+def _held(aws: Aws, trigger: AwsWaiterTrigger) -> AwsWaiterTrigger:
+    trigger.context = LocalContext(aws, trigger_id="t", deadline_ms=0, restored=None)
+    return trigger
+
+
 async def test_only_an_explicit_cancel_stops_the_remote_work_throttled_or_not(fake: FakeAws, aws: Aws) -> None:
     fake.script("StopCrawler", Fault("ThrottlingException"), {})
-    trigger = _trigger(cancel_call=("stop_crawler", CRAWLER))
-    trigger.context = LocalContext(aws, trigger_id="t", deadline_ms=0, restored=None)
+    trigger = _held(aws, _trigger(cancel_call=("stop_crawler", CRAWLER)))
     await trigger.cleanup()
     assert fake.mutating == 0
     await trigger.on_cancel()
@@ -82,8 +87,39 @@ async def test_only_an_explicit_cancel_stops_the_remote_work_throttled_or_not(fa
     assert fake.seen[-1].params == CRAWLER
 
 
-async def test_without_a_cancel_call_a_cancel_touches_nothing(fake: FakeAws, aws: Aws) -> None:
-    trigger = _trigger()
-    trigger.context = LocalContext(aws, trigger_id="t", deadline_ms=0, restored=None)
-    await trigger.on_cancel()
+async def test_the_ready_made_cancel_call_needs_no_asking_for(fake: FakeAws, aws: Aws) -> None:
+    fake.script("StopCrawler", {}, Fault("CrawlerNotRunningException", "it has ended"))
+    for _ in range(2):
+        await _held(aws, _trigger()).on_cancel()
+    assert [(seen.operation, seen.params) for seen in fake.seen] == [("StopCrawler", CRAWLER)] * 2
+
+
+async def test_a_user_can_leave_the_remote_work_alone(fake: FakeAws, aws: Aws) -> None:
+    await _held(aws, _trigger(cancel_call=False)).on_cancel()
+    assert fake.calls.total() == 0
+
+
+async def test_all_calls_are_tried_and_what_was_not_stopped_is_told(fake: FakeAws, aws: Aws) -> None:
+    def stop(parameters: dict[str, Any]) -> Any:
+        number = int(parameters["task"])
+        return Fault("InvalidParameterException", f"no task {number}") if number in (3, 17) else {}
+
+    fake.script("StopTask", stop)
+    tasks = {"cluster": "c", "tasks": [str(number) for number in range(25)]}
+    with pytest.raises(AwsCallError, match=r"ecs stop_task: .*no task 3.*no task 17"):
+        await _held(aws, AwsWaiterTrigger("ecs", "tasks_stopped", tasks)).on_cancel()
+    assert fake.calls["StopTask"] == 25
+    assert {seen.params["reason"] for seen in fake.seen} == {"cancelled in triggerd"}
+    assert fake.most_in_flight <= 10
+
+
+async def test_a_run_that_glue_refuses_to_stop_is_told(fake: FakeAws, aws: Aws) -> None:
+    detail = {"ErrorCode": "InternalServiceException", "ErrorMessage": "try again"}
+    fake.script("BatchStopJobRun", {"Errors": [{"JobName": "j", "JobRunId": "r", "ErrorDetail": detail}]})
+    with pytest.raises(AwsCallError, match="r: InternalServiceException: try again"):
+        await _held(aws, AwsWaiterTrigger("glue", "job_complete", {"JobName": "j", "RunId": "r"})).on_cancel()
+
+
+async def test_a_wait_for_infrastructure_has_no_cancel_call(fake: FakeAws, aws: Aws) -> None:
+    await _held(aws, AwsWaiterTrigger("redshift", "cluster_paused", {"ClusterIdentifier": "dwh"})).on_cancel()
     assert fake.calls.total() == 0

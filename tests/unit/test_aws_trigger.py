@@ -34,6 +34,12 @@ def test_every_argument_survives_the_wire() -> None:
     assert len(trigger.serialize()[1]) == 13
 
 
+@pytest.mark.parametrize(("value", "kept"), [(None, {}), (False, {"cancel_call": False})])
+def test_no_cancel_call_and_the_ready_made_one_are_told_apart_on_the_wire(value: Any, kept: dict[str, Any]) -> None:
+    kwargs = round_trip(AwsWaiterTrigger(*ARGS, cancel_call=value)).serialize()[1]
+    assert {name: kwargs[name] for name in kwargs if name == "cancel_call"} == kept
+
+
 @pytest.mark.parametrize("value", [0, False, "", []])
 def test_a_false_return_value_is_not_taken_for_the_default(value: object) -> None:
     assert round_trip(AwsWaiterTrigger(*ARGS, return_value=value)).return_value == value
@@ -51,6 +57,7 @@ def test_a_false_return_value_is_not_taken_for_the_default(value: object) -> Non
         ({"return_key": "status"}, ValueError, "key of the payload already"),
         ({"connection": ""}, ValueError, "must not be empty"),
         ({"cancel_call": "stop_crawler"}, TypeError, "operation, parameters"),
+        ({"cancel_call": True}, TypeError, "operation, parameters"),
         ({"cancel_call": ("StopCrawler", {})}, ValueError, "snake_case"),
         ({"cancel_call": ("_request", {})}, ValueError, "snake_case"),
         ({"waiter_args": ["dwh"]}, TypeError, "dict of parameter names"),

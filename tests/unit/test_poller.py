@@ -2,99 +2,24 @@
 
 import asyncio
 import dataclasses
-import random
-from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, ConnectTimeoutError
-from botocore.loaders import Loader
+from botocore.exceptions import ConnectTimeoutError
 
+from tests.support.scripted_poller import JOB, Client, World, fault, run, shared
 from triggerd.aws import Progress
 from triggerd.aws.acceptors import Acceptor, Acceptors, compiled
-from triggerd.aws.connections import SharedClient
-from triggerd.aws.identity import Identity
-from triggerd.aws.poller import Poller
-from triggerd.aws.transport import Transport
-from triggerd.aws.waiters import ServiceModels, Waiters
 from triggerd.aws.waits import Wait
 from triggerd.errors import AwsCallError, WaiterDefinitionError, WaiterExhaustedError, WaiterFailedError
-from triggerd.settings import AwsSettings, ConnectionSettings
 from triggerd.trigger import WaitResponse
-
-MODELS = ServiceModels(Loader())
-JOB = Waiters((), MODELS).get("glue", "job_complete")
-
-
-def run(state: str, **more: Any) -> dict[str, Any]:
-    return {"JobRun": {"JobRunState": state, **more}}
-
-
-def fault(code: str, status: int = 400, operation: str = "GetJobRun", retry_after: str = "") -> ClientError:
-    metadata = {"HTTPStatusCode": status, "HTTPHeaders": {"retry-after": retry_after}}
-    return ClientError({"Error": {"Code": code, "Message": "as scripted"}, "ResponseMetadata": metadata}, operation)
-
-
-class Client:
-    """As much of a Glue client as the poller uses. Plays `script`, the last answer for ever."""
-
-    def __init__(self, *script: Any) -> None:
-        self.script = list(script)
-        self.calls = 0
-
-    async def get_job_run(self, **parameters: Any) -> Any:
-        self.calls += 1
-        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-class World:
-    """An open poller, its clock and what it counted."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.now_s = 1000.0
-        self.results: Counter[str] = Counter()
-        self.poller = Poller(
-            AwsSettings(**settings), Transport(), self, clock=lambda: self.now_s, rng=random.Random(1)
-        )  # fmt: skip
-
-    def poll(self, service: str, operation: str, result: str, waits: int, seconds: float) -> None:
-        self.results[result] += 1
-
-    def start(self, client: SharedClient, run_id: str = "r", **more: Any) -> asyncio.Task[WaitResponse]:
-        wait = Wait(JOB, more.pop("delay", 10.0), more.pop("max_attempts", 4), (), more.pop("on_poll", None))
-        return asyncio.create_task(self.poller.wait(wait, client, {"JobName": "j", "RunId": run_id}))
-
-    async def settle(self, seconds: float = 0.0) -> None:
-        """Let the clock stand `seconds` later, and everything that is due happen."""
-        self.now_s += seconds
-        self.poller._wake.set()
-        for _ in range(12):
-            await asyncio.sleep(0)
-
-    async def until(self, task: asyncio.Task[WaitResponse], step_s: float = 1.0) -> float:
-        """Move the clock until the task has ended; how many seconds that took."""
-        began_s = self.now_s
-        await self.settle()
-        while not task.done():
-            await self.settle(step_s)
-            assert self.now_s - began_s < 10_000, "the wait does not end"
-        return self.now_s - began_s
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    found = World()
-    await found.poller.open()
-    yield found
-    await found.poller.close()
-
-
-def shared(client: Client, **settings: Any) -> SharedClient:
-    return SharedClient("glue", client, Identity.of(ConnectionSettings(**settings)), "us-east-1", refreshable=False)
+    async with World() as found:
+        yield found
 
 
 @pytest.mark.parametrize(

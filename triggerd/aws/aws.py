@@ -1,5 +1,6 @@
 """The AWS side as triggers see it: `client` and `wait` (the protocol `triggerd.trigger.AwsContext`)."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Self
@@ -14,7 +15,9 @@ from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, check
 from triggerd.aws.waits import Wait
 from triggerd.errors import WaiterDefinitionError
 from triggerd.settings import AwsSettings
-from triggerd.trigger import Progress, WaitResponse
+from triggerd.trigger import Progress, WaitResponse, WaitState
+
+log = logging.getLogger(__name__)
 
 
 class Aws:
@@ -61,12 +64,9 @@ class Aws:
         region: str | None = None,
         status_queries: Sequence[str] = (),
         on_poll: Callable[[Progress], None] | None = None,
+        restored: Any = None,
     ) -> WaitResponse:
-        """Wait as botocore's waiter would and return the last answer. See `AwsContext.wait`.
-
-        Args:
-            on_poll: Called with a `Progress` after each poll; what it raises is ignored.
-        """
+        """Wait as botocore's waiter would and return the last answer. See `AwsContext.wait`."""
         definition = self._definitions.get((service, waiter_name)) or await self._load(service, waiter_name)
         params = dict(waiter_args)
         check_arguments(self._models, definition, params)
@@ -74,8 +74,13 @@ class Aws:
         delay_s = definition.delay if delay is None else _checked_delay(definition, delay)
         attempts = definition.max_attempts if max_attempts is None else _checked_attempts(definition, max_attempts)
         shared = await self._connections.shared(service, connection, region)
-        wait = Wait(definition, delay_s, attempts, queries, on_poll)
+        wait = Wait(definition, delay_s, attempts, queries, on_poll, restored=_state(definition, restored))
         return await self._poller.wait(wait, shared, params)
+
+    async def operation(self, service: str, waiter_name: str) -> str:
+        """The operation that a waiter calls. Raises WaiterDefinitionError."""
+        found = self._definitions.get((service, waiter_name)) or await self._load(service, waiter_name)
+        return found.operation
 
     async def _load(self, service: str, waiter_name: str) -> WaiterDefinition:
         found = await self._connections.in_thread(self._waiters.get, service, waiter_name)
@@ -102,6 +107,16 @@ def _checked_attempts(definition: WaiterDefinition, attempts: object) -> int:
     if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
         raise WaiterDefinitionError(f"waiter {definition.label}: max_attempts = {attempts!r}: must be 1 or more")
     return attempts
+
+
+def _state(definition: WaiterDefinition, restored: object) -> WaitState | None:
+    if restored is None:
+        return None
+    try:
+        return WaitState.read(restored)
+    except ValueError as error:
+        log.warning("waiter %s begins anew: what was restored is %s", definition.label, error)
+        return None
 
 
 def _compile_queries(definition: WaiterDefinition, queries: Sequence[str]) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ from triggerd.aws.merging import Call
 from triggerd.aws.transport import Outcome, Transport
 from triggerd.aws.verdicts import Decision, Verdict
 from triggerd.aws.waits import Request, RequestKey, Wait, request_key
-from triggerd.clock import monotonic_s
+from triggerd.clock import monotonic_s, wall_ms
 from triggerd.settings import AwsSettings
 from triggerd.trigger import WaitResponse
 
@@ -56,9 +56,11 @@ class Poller:
         metrics: PollMetrics,
         *,
         clock: Callable[[], float] = monotonic_s,
+        wall_clock: Callable[[], int] = wall_ms,
         rng: random.Random | None = None,
     ) -> None:
-        self._settings, self._transport, self._metrics, self._clock = settings, transport, metrics, clock
+        self._settings, self._transport, self._metrics = settings, transport, metrics
+        self._clock, self._wall_clock = clock, wall_clock
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._budget = Budget(self._rng)
         self._requests: dict[RequestKey, Request] = {}
@@ -118,7 +120,7 @@ class Poller:
 
     def _join(self, wait: Wait, key: RequestKey, params: Mapping[str, Any]) -> None:
         now_s = self._clock()
-        wait.began_s = wait.due_s = now_s
+        wait.begin(now_s, self._wall_clock())
         request = self._requests.get(key)
         if request is None:
             # A copy: it is sent for others, too, when the caller has long gone on with its own.

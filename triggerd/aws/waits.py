@@ -11,7 +11,7 @@ from botocore import xform_name
 from triggerd.aws.acceptors import first_status
 from triggerd.aws.connections import SharedClient
 from triggerd.aws.waiters import WaiterDefinition
-from triggerd.trigger import Progress, WaitResponse
+from triggerd.trigger import Progress, WaitResponse, WaitState
 
 # A poll that was due at the end of the budget is the last one, whatever the rounding of floats says.
 _EPSILON_S = 1e-6
@@ -71,6 +71,7 @@ class Wait:
         "polls",
         "queries",
         "request",
+        "restored",
         "span_s",
     )
 
@@ -81,18 +82,32 @@ class Wait:
         max_attempts: int,
         queries: tuple[Any, ...],
         on_poll: Callable[[Progress], None] | None,
+        *,
+        restored: WaitState | None = None,
     ) -> None:
         self.definition = definition
         self.delay_s = delay_s
         self.span_s = delay_s * (max_attempts - 1)  # from the first poll to the end of the budget
         self.queries = queries
         self.on_poll = on_poll
+        self.restored = restored
         self.request: Request | None = None
         self.future: asyncio.Future[tuple[Mapping[str, Any], bool]] | None = None
         self.began_s = self.due_s = 0.0
         self.end_s: float | None = None
         self.polls = 0
         self.last_status: str | None = None
+
+    def begin(self, now_s: float, now_ms: int) -> None:
+        """Begin, or go on with what another daemon began: its instants are of the wall clock, ours are not."""
+        self.began_s = self.due_s = now_s
+        if self.restored is None:
+            return
+        began_ms, ends_ms, self.polls, self.last_status = self.restored
+        self.began_s -= max(0, now_ms - began_ms) / 1000  # where its clock is ahead of ours, it has just begun
+        if ends_ms is not None:
+            self.end_s = now_s + (ends_ms - now_ms) / 1000
+        self.restored = None
 
     @property
     def reads(self) -> Hashable:
@@ -126,7 +141,10 @@ class Wait:
             self.due_s = max(self.end_s, now_s + 0.9 * self.delay_s)
 
     def progress(self, now_s: float, next_s: float, trouble: str | None) -> Progress:
-        return Progress(self.polls, self.last_status, now_s - self.began_s, max(0.0, next_s - now_s), trouble)
+        # What is late by now will have moved the end, once it is answered.
+        budget_s = None if self.end_s is None else self.end_s + max(0.0, now_s - self.due_s) - now_s
+        waited_s, next_poll_s = now_s - self.began_s, max(0.0, next_s - now_s)
+        return Progress(self.polls, self.last_status, waited_s, next_poll_s, trouble, budget_s, now_s)
 
     def response(self, answer: Mapping[str, Any], now_s: float, *, shared: bool) -> WaitResponse:
         """The caller's own copy of the answer; deep where others got the same answer."""

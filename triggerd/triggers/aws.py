@@ -1,13 +1,18 @@
 """The trigger for every wait that a waiter can describe, botocore's own or one of `waiters/<service>.json`."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from triggerd.errors import ConfigError, WaiterDefinitionError, WaitError
+from triggerd.errors import AwsCallError, ConfigError, WaiterDefinitionError, WaitError, message_of
 from triggerd.trigger import BaseTrigger, Progress, TriggerEvent
+from triggerd.triggers.cancel_calls import CancelCall, is_over, ready_made, refusals
+from triggerd.triggers.wait_checkpoints import WaitCheckpoints
 
 _FAILURE_MESSAGE = "AWS wait failed"
 _STATUS_MESSAGE = "AWS wait goes on"
+# A wait may be for 100 tasks, and all of them are to be stopped within the 30 s that a cancel has.
+_CANCEL_CALLS_AT_ONCE = 10
 
 
 class AwsWaiterTrigger(BaseTrigger):
@@ -16,6 +21,9 @@ class AwsWaiterTrigger(BaseTrigger):
     Fires ``{"status": "success", return_key: return_value}``, or ``{"status": "error", "message": ...,
     return_key: return_value}`` where the wait ended in any other way. The event's details hold `last_status`,
     `polls` and `waited_s`, on an error also `error_type` and AWS's own `error_code`.
+
+    When the trigger moves to another daemon the wait goes on: its budget ends at the same instant, its polls and its
+    waited seconds go on counting.
 
     Args:
         service: botocore's name of the service, as ``"redshift"``.
@@ -29,8 +37,9 @@ class AwsWaiterTrigger(BaseTrigger):
         status_queries: JMESPath expressions for `last_status`; from the waiter's own acceptors where empty.
         failure_message: Begins the message of an error event.
         status_message: Logged at level debug with the status after each poll.
-        cancel_call: ``(operation, parameters)`` that stops the remote work on an explicit cancel, as
-            ``("stop_crawler", {"Name": "nightly"})``.
+        cancel_call: What stops the remote work on an explicit cancel, and on nothing else. None: the ready-made call
+            for what the waiter polls, where `triggerd.triggers.cancel_calls` has one. False: the work goes on.
+            ``(operation, parameters)``: that call, as ``("stop_crawler", {"Name": "nightly"})``.
 
     Raises:
         TypeError, ValueError: An argument cannot be used.
@@ -51,7 +60,7 @@ class AwsWaiterTrigger(BaseTrigger):
         status_queries: Sequence[str] = (),
         failure_message: str = _FAILURE_MESSAGE,
         status_message: str = _STATUS_MESSAGE,
-        cancel_call: tuple[str, Mapping[str, Any]] | None = None,
+        cancel_call: tuple[str, Mapping[str, Any]] | Literal[False] | None = None,
     ) -> None:
         if isinstance(status_queries, str):
             raise TypeError("status_queries must be a list of JMESPath expressions, not one string")
@@ -88,6 +97,7 @@ class AwsWaiterTrigger(BaseTrigger):
         return "triggerd.triggers.aws.AwsWaiterTrigger", kwargs
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        checkpoints = self._checkpoints = WaitCheckpoints(self.context)
         try:
             response = await self.context.aws.wait(
                 self.service,
@@ -98,8 +108,12 @@ class AwsWaiterTrigger(BaseTrigger):
                 connection=self.connection,
                 region=self.region,
                 status_queries=self.status_queries,
-                on_poll=self._log,
+                on_poll=self._polled,
+                restored=checkpoints.restored(),
             )
+        except asyncio.CancelledError:
+            await checkpoints.stop()
+            raise
         except (WaitError, WaiterDefinitionError, ConfigError) as error:
             event = self._failed(error)
         else:
@@ -107,15 +121,35 @@ class AwsWaiterTrigger(BaseTrigger):
                 {"status": "success", self.return_key: self.return_value},
                 {"last_status": response.last_status, "polls": response.polls, "waited_s": response.waited_s},
             )
+        finally:
+            await checkpoints.close()
         yield event
 
     async def on_cancel(self) -> None:
-        """Make the `cancel_call`, where there is one."""
-        if self.cancel_call is None:
+        """Make the `cancel_call`, or the ready-made ones: all of them are tried.
+
+        Raises:
+            AwsCallError: Not everything was stopped. That it had stopped before is no error, where AWS says so.
+        """
+        calls = await self._cancel_calls()
+        if not calls:
             return
-        operation, parameters = self.cancel_call
+        problems: list[str] = []
         async with self.context.aws.client(self.service, connection=self.connection, region=self.region) as client:
-            await getattr(client, operation)(**parameters)
+            for start in range(0, len(calls), _CANCEL_CALLS_AT_ONCE):
+                some = calls[start : start + _CANCEL_CALLS_AT_ONCE]
+                found = await asyncio.gather(*(_make(client, call) for call in some))
+                problems += [problem for each in found for problem in each]
+        if problems:
+            raise AwsCallError(f"{self.service} {calls[0].method}: {'; '.join(problems)}")
+
+    async def _cancel_calls(self) -> list[CancelCall]:
+        if self.cancel_call is False:
+            return []
+        if self.cancel_call is not None:
+            return [CancelCall(*self.cancel_call)]
+        operation = await self.context.aws.operation(self.service, self.waiter_name)
+        return ready_made(self.service, operation, self.waiter_args)
 
     def _failed(self, error: WaitError | WaiterDefinitionError | ConfigError) -> TriggerEvent:
         message = f"{self.failure_message}: {error}"
@@ -125,10 +159,19 @@ class AwsWaiterTrigger(BaseTrigger):
         details["error_code"] = error.aws_code if isinstance(error, WaitError) else None
         return TriggerEvent({"status": "error", "message": message, self.return_key: self.return_value}, details)
 
-    def _log(self, progress: Progress) -> None:
+    def _polled(self, progress: Progress) -> None:
+        self._checkpoints.polled(progress)
         self.context.log.debug(
             self.status_message, status=progress.last_status, polls=progress.polls, trouble=progress.trouble
         )
+
+
+async def _make(client: Any, call: CancelCall) -> list[str]:
+    """Make one call; what was not stopped, and why."""
+    try:
+        return list(refusals(await getattr(client, call.method)(**call.parameters)))
+    except Exception as error:  # noqa: BLE001 - the other calls are made whatever becomes of this one
+        return [] if is_over(error) else [message_of(error)]
 
 
 def _text(name: str, value: object) -> str:
@@ -163,9 +206,11 @@ def _attempts(value: int | None) -> int | None:
     return value
 
 
-def _cancel_call(value: tuple[str, Mapping[str, Any]] | None) -> tuple[str, dict[str, Any]] | None:
-    if value is None:
-        return None
+def _cancel_call(
+    value: tuple[str, Mapping[str, Any]] | Literal[False] | None,
+) -> tuple[str, dict[str, Any]] | Literal[False] | None:
+    if value is None or value is False:
+        return value
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
         raise TypeError(f"cancel_call must be (operation, parameters), not {value!r}")
     operation = _text("cancel_call", value[0])

@@ -1,0 +1,85 @@
+"""When an AWS wait stores how it stands, so that its budget and its counts survive the move to another daemon."""
+
+import asyncio
+from typing import Any
+
+from triggerd.errors import TriggerdError, message_of
+from triggerd.trigger import Progress, TriggerContext
+
+STOPPED_WITHIN_S = 1.0
+"""How long a run that is stopped waits for its last checkpoint."""
+
+
+class WaitCheckpoints:
+    """Stores the state of one wait: after its first answer, then when the answers have doubled or the end has moved.
+
+    So a wait costs log2(polls) checkpoints. They never delay it or fail it: one task at most, the newest state wins,
+    and none while there is nothing to store.
+    """
+
+    __slots__ = ("_context", "_last", "_stored", "_task", "_wanted")
+
+    def __init__(self, context: TriggerContext) -> None:
+        self._context = context
+        self._last: Progress | None = None
+        self._stored: Progress | None = None  # or on its way
+        self._wanted: Progress | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def restored(self) -> Any:
+        """What an earlier run has stored; None where it cannot be read."""
+        try:
+            return self._context.restored
+        except TriggerdError as error:
+            self._context.log.warning("the wait begins anew, its checkpoint is unreadable", error=message_of(error))
+            return None
+
+    def polled(self, progress: Progress) -> None:
+        """Take note of a poll, and have its state stored where it is time."""
+        if self._last is None and progress.polls > 1:
+            self._stored = progress  # an earlier run has stored nearly the same
+        self._last = progress
+        if progress.next_poll_s > 0 and self._is_due(progress):
+            self._stored = self._wanted = progress
+            if self._task is None:
+                self._task = asyncio.create_task(self._send(), name=f"checkpoint {self._context.trigger_id}")
+
+    def _is_due(self, progress: Progress) -> bool:
+        if self._stored is None or progress.polls >= 2 * self._stored.polls:
+            return progress.polls > 0
+        ends_s, stored_s = _ends_s(progress), _ends_s(self._stored)
+        return ends_s is not None and (stored_s is None or ends_s - stored_s > progress.next_poll_s)
+
+    async def stop(self) -> None:
+        """The run is stopped: store where it stands, unless Redis takes too long."""
+        if self._last is None:
+            return
+        self._wanted = self._last
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=STOPPED_WITHIN_S)
+            return
+        try:
+            async with asyncio.timeout(STOPPED_WITHIN_S):
+                await self._send()
+        except TimeoutError:
+            self._context.log.warning("the last checkpoint of a wait took too long, some counts are lost")
+
+    async def close(self) -> None:
+        """The wait is over: what has not been stored by now is of no use any more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _send(self) -> None:
+        try:
+            while (progress := self._wanted) is not None:
+                self._wanted = None
+                await self._context.checkpoint(list(progress.state()))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the wait goes on
+            self._context.log.warning("a wait's checkpoint was not stored", error=message_of(error))
+        finally:
+            self._task = None
+
+
+def _ends_s(progress: Progress) -> float | None:
+    return None if progress.budget_s is None else progress.at_s + progress.budget_s
