@@ -49,12 +49,15 @@ class BlockClock:
         computed_s = cpu_s - self._cpu_s
         self._looked_s, self._cpu_s = now_s, cpu_s
         self.computed = late_s > PROBE_EVERY_S and computed_s > late_s / 2
-        if late_s > PROBE_EVERY_S:
-            self._stood_still_s += max(0.0, late_s - computed_s)
+        stood_still_s = max(0.0, late_s - computed_s) if late_s > PROBE_EVERY_S else 0.0
+        if stood_still_s >= REPORT_AFTER_S:
+            log.info("the process stood still, or got no CPU", seconds=round(stood_still_s, 3))
+        self._stood_still_s += stood_still_s
         beaten = beat_s != self._beat_s
         if beaten:
             self.last_block_s = beat_s - self._beat_s - PROBE_EVERY_S - self._stood_still_s
-            self._beat_s, self._stood_still_s = beat_s, 0.0
+            # The beat may have come just before the standstill, too.
+            self._beat_s, self._stood_still_s = beat_s, min(stood_still_s, now_s - beat_s)
         return now_s - self._beat_s - PROBE_EVERY_S - self._stood_still_s, beaten
 
 
