@@ -1,6 +1,7 @@
 """The Resumer when things break: what a continuation does, what Redis does, and who still owns an event."""
 
 import asyncio
+import itertools
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ EVENTS = QueueKeys("default").events("default")
 
 
 def resumer_of(td: Client, handle: Callable[[Event], Any], **options: Any) -> Resumer:
-    resumer = Resumer(td, lease_ms=LEASE_MS, **options)
+    resumer = Resumer(td, **{"lease_ms": LEASE_MS, "retry_delay": 0.1} | options)
     resumer.on_event(lambda event, _: handle(event))
     return resumer
 
@@ -91,6 +92,97 @@ def test_whatever_a_continuation_raises_it_becomes_a_dead_letter_in_the_end(
     with running(resumer_of(td, broken, max_deliveries=2)):
         [letter] = eventually_sync(lambda: dead(td))
     assert (calls, letter.id, letter.code) == (["t1", "t1"], "t1", "continuation_raised")
+
+
+def test_the_pause_between_two_deliveries_grows_and_the_last_error_is_what_the_dead_letter_says(
+    td: Client, owner: Owner
+) -> None:
+    called_s: list[float] = []
+
+    def broken(event: Event) -> None:
+        called_s.append(time.monotonic())
+        raise ValueError(f"attempt {len(called_s)}")
+
+    fire(td, owner, "t1")
+    with running(resumer_of(td, broken, max_deliveries=4, retry_delay=0.2)):
+        [letter] = eventually_sync(lambda: dead(td), 30)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(called_s)]
+    assert [pause >= least for pause, least in zip(pauses, (0.2, 0.8, 3.2), strict=True)] == [True] * 3, pauses
+    assert letter.why == "ValueError: attempt 4"
+    assert command(td, "XLEN", EVENTS) == 0
+
+
+def test_the_pause_outlives_the_resumer(td: Client, owner: Owner) -> None:
+    """Nothing is redelivered hot because a Resumer is restarted, and another one goes on where it stopped."""
+    called_s: list[float] = []
+
+    def broken(event: Event) -> None:
+        called_s.append(time.monotonic())
+        raise ValueError("again")
+
+    fire(td, owner, "t1")
+    with running(resumer_of(td, broken, retry_delay=1.5)):
+        eventually_sync(lambda: len(called_s) == 1)
+    with running(resumer_of(td, broken, retry_delay=1.5)):
+        eventually_sync(lambda: len(called_s) == 2)
+    assert called_s[1] - called_s[0] >= 1.5
+    assert dead(td) == []
+
+
+def test_what_waits_behind_a_slow_continuation_goes_to_a_resumer_that_is_free(td: Client, owner: Owner) -> None:
+    """One slow continuation held up the nine events that had been taken with it."""
+    began, go_on = threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    def slow(event: Event) -> None:
+        began.set()
+        go_on.wait(30)
+        seen.append(event.trigger_id)
+
+    fire(td, owner, *(f"t{n}" for n in range(8)))
+    with running(resumer_of(td, slow, lease_ms=15_000)):
+        assert began.wait(10)
+        with running(resumer_of(td, lambda event: seen.append(event.trigger_id), lease_ms=15_000)):
+            eventually_sync(lambda: sorted(seen) == [f"t{n}" for n in range(1, 8)])
+            go_on.set()
+            eventually_sync(lambda: command(td, "XLEN", EVENTS) == 0)
+    assert sorted(seen) == [f"t{n}" for n in range(8)], "none twice"
+
+
+def test_an_event_that_was_handled_is_not_handled_again_because_its_ack_met_an_outage(
+    own_redis: EmbeddedServer,
+) -> None:
+    seen: list[str] = []
+    began, go_on = threading.Event(), threading.Event()
+
+    def handle(event: Event) -> None:
+        seen.append(event.trigger_id)
+        began.set()
+        go_on.wait(20)
+
+    with Client(own_redis.url) as td, Owner(own_redis.url) as owner:
+        fire(td, owner, "t1")
+        with running(resumer_of(td, handle)):
+            assert began.wait(10)
+            own_redis.stop()
+            go_on.set()
+            own_redis.start()
+            eventually_sync(lambda: command(td, "XLEN", EVENTS) == 0, 20)
+    assert seen == ["t1"]
+
+
+def test_unacked_events_stay_whatever_their_number(td: Client, owner: Owner) -> None:
+    """Nothing trims a result stream, and what nobody handles now is there for the Resumer that can."""
+    fire(td, owner, *(f"t{n}" for n in range(300)))
+    td.caller.redis.run(ResultStream("default", "default").prepare())
+    ignorant = Resumer(td, lease_ms=LEASE_MS, max_deliveries=100)
+    with running(ignorant):
+        eventually_sync(lambda: "released" in str(command(td, "XINFO", "CONSUMERS", EVENTS, "resumers")))
+    assert command(td, "XLEN", EVENTS) == 300
+    seen: set[str] = set()
+    with running(resumer_of(td, lambda event: seen.add(event.trigger_id))):
+        eventually_sync(lambda: command(td, "XLEN", EVENTS) == 0, 20)
+    assert len(seen) == 300
 
 
 _KILLS_ITSELF = """

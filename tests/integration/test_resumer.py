@@ -134,7 +134,7 @@ def test_a_continuation_that_raises_is_called_again_and_at_last_a_dead_letter(
     load.act = staticmethod(act)
     td.start(load("sales"), id="t1")
     owner.fire(owner.claim()[0], 1)
-    resumer = Resumer(td, max_deliveries=3, lease_ms=LEASE_MS)
+    resumer = Resumer(td, max_deliveries=3, lease_ms=LEASE_MS, retry_delay=0.1)
     resumer.register(load)
     with running(resumer):
         [letter] = eventually_sync(lambda: td.caller.redis.run(DeadLetters("default").ls()))
@@ -153,10 +153,7 @@ def test_an_event_of_an_unknown_task_is_left_for_a_resumer_that_knows_it(
 ) -> None:
     td.start(load("sales"))
     owner.fire(owner.claim()[0], 1)
-    ignorant, knowing = (
-        Resumer(td, max_deliveries=100, lease_ms=LEASE_MS),
-        Resumer(td, max_deliveries=100, lease_ms=LEASE_MS),
-    )
+    ignorant, knowing = (Resumer(td, max_deliveries=100, lease_ms=LEASE_MS, retry_delay=0.02) for _ in range(2))
     knowing.register(load)
     with running(ignorant):
         consumers = ("XINFO", "CONSUMERS", QueueKeys("default").events("default"), "resumers")

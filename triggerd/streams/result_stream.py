@@ -62,13 +62,14 @@ class ResultStream:
         key = self._keys.events(self.reply_to)
         return Call("wait_for_new", ("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", key, last_entry), nothing)
 
-    def adopt(self, me: str, owner: str, count: int, after: str = "") -> Call[AdoptedEvents]:
+    def adopt(self, me: str, owner: str, count: int, after: str = "", retry_ms: int = 0) -> Call[AdoptedEvents]:
         """Take a page of a dead resumer's events, or with ``owner == me`` of one's own (audit).
 
         Call again with ``after=last_entry`` while the status is ``ok``; with ``after=""`` the end of it deletes the
-        dead one's name.
+        dead one's name. Of `RELEASED` events only those are taken whose pause is over: `retry_ms` after the first
+        delivery, four times as long after each further one, a minute at most.
         """
-        return self._call("adopt_events", [me, owner, min(count, BATCH), after], _read_adopted)
+        return self._call("adopt_events", [me, owner, min(count, BATCH), after, retry_ms], _read_adopted)
 
     def begin(self, me: str, entry: str) -> Call[int]:
         """Count a hand-over to the continuation. Answer: how many it makes; 0: the event is not mine (any more)."""
