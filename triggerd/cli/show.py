@@ -64,7 +64,7 @@ def event_facts(event: Event) -> dict[str, Any]:
         "fired_ms": event.fired_ms or None,
         "payload": redacted(event.payload),
         "details": redacted(dict(event.details)),
-        "error": {"code": error.code, "message": error.message, "type": error.type} if error else None,
+        "error": {"code": error.code, "message": redacted(error.message), "type": error.type} if error else None,
     }
 
 
