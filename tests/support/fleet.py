@@ -51,10 +51,21 @@ class Fleet:
         return member.is_alive() and any(message.get("READY") == "1" for message in member.notifications)
 
     @property
+    def ended_logs(self) -> list[str]:
+        """What those that have ended have logged."""
+        with self._lock:
+            return list(self._logs)
+
+    @property
+    def living_logs(self) -> list[str]:
+        """What the others have logged so far."""
+        with self._lock:
+            return [member.log_text for member in self._members]
+
+    @property
     def log_text(self) -> str:
         """What all of them have logged so far, those that have ended first."""
-        with self._lock:
-            return "\n".join([*self._logs, *(member.log_text for member in self._members)])
+        return "\n".join([*self.ended_logs, *self.living_logs])
 
     def log_records(self, event: str) -> list[dict[str, Any]]:
         """Their log lines of this event."""

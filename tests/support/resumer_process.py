@@ -100,16 +100,18 @@ def _main(arguments: Sequence[str]) -> None:
     parser.add_argument("path")
     parser.add_argument("--lease-ms", type=int, default=1500)
     parser.add_argument("--hold", default="", help="handlers wait until this file is there")
+    parser.add_argument("--result-ttl-s", type=float, default=3600)
     options = parser.parse_args(arguments)
     # One write for each line: a process killed in between leaves whole lines, and two do not mix theirs.
     out = os.open(options.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    resumer = Resumer(Client(options.url), lease_ms=options.lease_ms, max_deliveries=1000)
+    client = Client(options.url, result_ttl=options.result_ttl_s)
+    resumer = Resumer(client, lease_ms=options.lease_ms, max_deliveries=1000)
 
     @resumer.on_event
     def write(event: Event, _: object) -> None:
         line: dict[str, Any] = {
             "id": event.trigger_id, "seq": event.seq, "outcome": event.outcome, "final": event.final,
-            "fired_ms": event.fired_ms, "at_ms": wall_ms(), "pid": os.getpid(),
+            "code": event.error.code if event.error is not None else "", "at_ms": wall_ms(),
         }  # fmt: skip
         if isinstance(event.payload, datetime):
             line["due_ms"] = int(event.payload.timestamp() * 1000)

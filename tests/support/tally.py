@@ -24,7 +24,7 @@ class Published:
     seq: int
     outcome: str
     final: bool
-    fired_ms: int
+    code: str
 
 
 def published(client: Client, reply_to: str = "default") -> list[Published]:
@@ -35,7 +35,8 @@ def published(client: Client, reply_to: str = "default") -> list[Published]:
         for _, fields in page:
             trigger_id, seq, outcome = fields[b"id"].decode(), int(fields[b"seq"]), fields[b"outcome"].decode()
             event = decode_event(trigger_id, seq, outcome, fields[b"event"])
-            found.append(Published(trigger_id, seq, outcome, event.final, event.fired_ms))
+            code = event.error.code if event.error is not None else ""
+            found.append(Published(trigger_id, seq, outcome, event.final, code))
         after = "(" + page[-1][0].decode()
     return found
 
@@ -55,8 +56,8 @@ def done(client: Client, ids: Collection[str]) -> dict[str, tuple[str, int]]:
 def leftovers(client: Client) -> dict[str, int]:
     """What should be gone once every trigger has finished, where it is not."""
     prefix = _KEYS.prefix.encode()
-    kinds = (b"trigger:", b"stopping:")
-    records = sum(key.removeprefix(prefix).startswith(kinds) for key in client.scan_iter(prefix + b"*", 1000))
+    kinds = (_KEYS.record("").encode(), _KEYS.stopping("").encode())
+    records = sum(key.startswith(kinds) for key in client.scan_iter(prefix + b"*", 1000))
     entries = client.xlen(_KEYS.triggers)
     counts = {
         "entries": entries,
