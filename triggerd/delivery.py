@@ -69,7 +69,7 @@ class Reader:
         self._taking = threading.Lock()  # held while an event is begun or given back: never both
         self._waiting: deque[DeliveredEvent] = deque()  # taken, not yet begun
         self._waiting_since_s = float("inf")
-        self._handled: set[str] = set()  # by their continuation, but the ack was not answered
+        self._handled: set[str] = set()  # not acked yet: that goes with the next event, or when there is none
         self._audit_due = threading.Event()  # set by the keeper when the lease had lapsed
         self._held_since_s = float("inf")  # written by the keeper too
         self._audit_due_s = self._adopt_due_s = self._retry_due_s = 0.0
@@ -188,6 +188,9 @@ class Reader:
             while self._waiting and not self._resumer.stopping:
                 self._handle_next(redis)
                 handled += 1
+            if self._handled:
+                redis.run(self._stream.ack(list(self._handled)))
+                self._handled.clear()
             if self._waiting:
                 redis.run(self._stream.release(self._resumer.name, [delivered.entry for delivered in self._waiting]))
         finally:
@@ -202,9 +205,10 @@ class Reader:
                 return  # the keeper has just given it back
             delivered = self._waiting.popleft()
             if delivered.entry in self._handled:
-                self._ack(redis, delivered)
                 return
-            deliveries = redis.run(self._stream.begin(self._resumer.name, delivered.entry))
+            begin = self._stream.begin(self._resumer.name, delivered.entry, list(self._handled))
+            deliveries = redis.run(begin)
+            self._handled.clear()
         if deliveries == 0:
             return  # this Resumer was silent for too long, and a peer has taken the event over
         if deliveries > self._resumer.max_deliveries:
@@ -228,12 +232,7 @@ class Reader:
         except BaseException as error:  # noqa: BLE001 - a continuation may raise anything, exit too; it harms only itself
             self._refused(redis, delivered, deliveries, error)
         else:
-            self._ack(redis, delivered)
-
-    def _ack(self, redis: SyncRedis, delivered: DeliveredEvent) -> None:
-        self._handled.add(delivered.entry)
-        redis.run(self._stream.ack([delivered.entry]))
-        self._handled.discard(delivered.entry)
+            self._handled.add(delivered.entry)
 
     def _refused(self, redis: SyncRedis, delivered: DeliveredEvent, deliveries: int, error: BaseException) -> None:
         why = f"{type(error).__name__}: {message_of(error)}"

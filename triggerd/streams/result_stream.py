@@ -71,9 +71,12 @@ class ResultStream:
         """
         return self._call("adopt_events", [me, owner, min(count, BATCH), after, retry_ms], _read_adopted)
 
-    def begin(self, me: str, entry: str) -> Call[int]:
-        """Count a hand-over to the continuation. Answer: how many it makes; 0: the event is not mine (any more)."""
-        return self._call("begin_event", [me, entry], int)
+    def begin(self, me: str, entry: str, handled: Sequence[str] = ()) -> Call[int]:
+        """Count a hand-over to the continuation, and `ack` those before it: one round trip for both.
+
+        Answer: how many hand-overs it makes; 0: the event is not mine (any more).
+        """
+        return self._call("begin_event", [me, entry, *handled[:BATCH]], int)
 
     def ack(self, entries: Sequence[str]) -> Call[None]:
         """These events (at most `BATCH`) have been handled."""
