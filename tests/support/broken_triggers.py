@@ -187,8 +187,10 @@ async def leave() -> None:
 
 
 class LeavesTasksBehind(_Base):
-    def fire(self) -> Any:
-        self.tasks = [asyncio.create_task(for_ever()) for _ in range(3)]
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        self.tasks = [asyncio.create_task(for_ever()), asyncio.create_task(asyncio.sleep(3600))]
+        await asyncio.to_thread(asyncio.run_coroutine_threadsafe, for_ever(), asyncio.get_running_loop())
+        yield TriggerEvent(None)
 
 
 class WaitsForATaskThatExits(_Base):

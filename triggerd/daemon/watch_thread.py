@@ -48,7 +48,7 @@ class BlockClock:
         late_s = now_s - self._looked_s - PROBE_EVERY_S
         computed_s = cpu_s - self._cpu_s
         self._looked_s, self._cpu_s = now_s, cpu_s
-        self.computed = late_s > PROBE_EVERY_S and computed_s > late_s / 2
+        self.computed = late_s > PROBE_EVERY_S and computed_s > 2 * PROBE_EVERY_S  # even where it had half a core
         stood_still_s = max(0.0, late_s - computed_s) if late_s > PROBE_EVERY_S else 0.0
         if stood_still_s >= REPORT_AFTER_S:
             log.info("the process stood still, or got no CPU", seconds=round(stood_still_s, 3))
