@@ -35,6 +35,7 @@ COMMANDS = {
     "run": "Run the daemon: it waits on AWS for everybody.",
     "submit": "Put a trigger onto a queue, for a daemon to run.",
     "show": "Say all that is known of one trigger.",
+    "dead": "See, replay and drop dead letters: what could not be run.",
     "wait": "Wait on AWS here and now, without daemon and Redis.",
     "waiters": "List, explain and check waiters.",
 }
