@@ -21,6 +21,8 @@ ItemT = TypeVar("ItemT", Publication, Burial, Checkpoint)
 MAX_BATCH_BYTES = 1024 * 1024
 """Bytes of events in one script call: beyond that the call itself would hold the server for milliseconds."""
 _TOLD_AT_ONCE = 4
+_COMPLAIN_EVERY_S = 5.0
+"""A server that is full refuses thousands of items one by one: one line stands for all, the metric counts them."""
 
 log = get_logger("triggerd.settle")
 
@@ -55,6 +57,7 @@ class Settler:
         self._unsettled = 0
         self._backoff = Backoff()
         self._telling = asyncio.Semaphore(_TOLD_AT_ONCE)
+        self._complain_s = 0.0
         self.last_answer_s = monotonic_s()
         """When Redis last answered or refused to: with a backlog, the watchdog's sign of life."""
 
@@ -162,7 +165,8 @@ class Settler:
 
     def _later(self, box: deque[_Parcel[ItemT]], parcel: _Parcel[ItemT], why: str) -> None:
         """Redis refused this one item (a wrong type, no memory): keep it, and let the others pass."""
-        if parcel.tries == 0:
+        if parcel.tries == 0 and monotonic_s() >= self._complain_s:
+            self._complain_s = monotonic_s() + _COMPLAIN_EVERY_S
             what = "checkpoint" if isinstance(parcel.item, Checkpoint) else "event"
             log.error("refused by Redis, kept and sent again", what=what, trigger_id=parcel.item.id, error=why)
         pause_s = min(5.0, 0.1 * 2 ** min(parcel.tries, 10))

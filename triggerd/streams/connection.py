@@ -14,7 +14,7 @@ import redis.asyncio.retry
 import redis.retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from triggerd.errors import RedisRefusedError, RedisUnavailableError, StreamMissingError
@@ -41,7 +41,8 @@ def _settings(name: str, timeout_ms: int) -> dict[str, Any]:
         "socket_connect_timeout": timeout_ms / 1000,
         "health_check_interval": 0,
         "retry_on_timeout": False,
-        "retry_on_error": [],
+        # Nothing was done, and after a failover the address may mean another server: redis-py closes the connection.
+        "retry_on_error": [ReadOnlyError],
     }
 
 

@@ -45,8 +45,9 @@ class Call(Generic[T_co]):
 @cache
 def script(name: str) -> Script:
     """The script of ``lua/<name>.lua``. Read once; the files are part of the package."""
-    parts = ["common", "give", name] if name in _GIVING else ["common", name]
-    source = LUA_NAMES + "\n".join((_FOLDER / f"{part}.lua").read_text() for part in parts)
+    names = ("common", "give", name) if name in _GIVING else ("common", name)
+    *shared, verb = ((_FOLDER / f"{part}.lua").read_text() for part in names)
+    source = "\n".join((LUA_NAMES, *shared, f"return whole(function()\n{verb}end)\n"))
     # The hash is Redis's name for the script, no protection.
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 

@@ -8,17 +8,31 @@ end
 
 local function int(n) return string.format('%d', n) end  -- 13 digits, never an exponent
 
--- Errors come as a table (Redis 7, Valkey) or as a string (Redis 6.2).
+-- Errors come as a table (Redis 7, Valkey) or as a string (Redis 6.2, which hides the code behind the script's line).
 local function text_of(err)
-  if type(err) == 'table' then return err.err or 'unknown error' end
-  return tostring(err)
+  if type(err) == 'table' then err = err.err or 'unknown error' end
+  return (string.gsub(tostring(err), '^@?user_script:%s*%d+:%s*%-', ''))
 end
+
+-- What a server says to every write, so to the first one of a script, when it cannot take any.
+local TAKES_NO_WRITES = { READONLY = true, MISCONF = true, NOREPLICAS = true }
 
 -- Run f for one item; one bad item never aborts its batch.
 local function guarded(f, ...)
   local ok, answer = pcall(f, ...)
   if ok then return answer end
-  return text_of(answer)
+  local text = text_of(answer)
+  if TAKES_NO_WRITES[string.match(text, '^%u+')] then error(answer, 0) end
+  return text
+end
+
+-- Run a script. Its error has the server's code in front, whatever the server; redis-py knows errors by it.
+local function whole(verb)
+  local ok, answer = pcall(verb)
+  if ok and not (type(answer) == 'table' and answer.err) then return answer end
+  local text = text_of(answer)
+  if not string.find(text, '^%u+ ') then text = 'ERR ' .. text end
+  return { err = text }
 end
 
 local function field(fields, name)

@@ -1,0 +1,334 @@
+"""What Redis can do to a daemon: go away, freeze, lose its scripts, its stream or its role, be full, be loading.
+
+Before, in and after each trouble triggers fire. The daemon never ends and never spins, says what is wrong in its log,
+its metrics and its readiness, keeps what has fired, and afterwards each trigger has had exactly one final event.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.support.proxy import Proxy
+from tests.support.servers import free_port
+from tests.support.triggers import CountingTrigger
+from tests.support.trouble import DURING, EVENTS, KEYS, LEASE_MS, Scene, durable_server, scene_of
+from tests.support.waiting import eventually_sync
+from triggerd import Client
+from triggerd.clock import monotonic_s, wall_ms
+from triggerd.embedded import EmbeddedServer
+from triggerd.errors import RedisRefusedError
+from triggerd.keys import TRIGGER_GROUP
+from triggerd.triggers.testing import SuccessTrigger
+
+LEASE_S = LEASE_MS / 1000
+
+
+@pytest.fixture
+def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """A server, a proxy and a daemon with triggers of three groups, one of which has fired."""
+    flavour, *options = getattr(request, "param", ("valkey9",))
+    with durable_server(tmp_path / "redis", flavour, *options) as server, scene_of(server, tmp_path / "go") as scene:
+        scene.defer_all()
+        yield scene
+
+
+FLAVOURS = ["valkey9", "redis6.2"]
+each_server = pytest.mark.parametrize("scene", [(flavour,) for flavour in FLAVOURS], indirect=True, ids=FLAVOURS)
+EVERYSEC = ("valkey9", "--appendfsync", "everysec")
+
+
+def pause(seconds: float) -> None:
+    """What is waited for is that the trouble has lasted for so long."""
+    began_s = monotonic_s()
+    eventually_sync(lambda: monotonic_s() - began_s > seconds, seconds + 5)
+
+
+@contextmanager
+def raw_of(server: EmbeddedServer) -> Iterator[Any]:
+    with redis.Redis.from_url(server.url) as raw:
+        yield raw
+
+
+def kill(server: EmbeddedServer) -> None:
+    os.kill(server.pid, signal.SIGKILL)
+    server.stop()
+
+
+@pytest.mark.parametrize("end", [EmbeddedServer.stop, kill], ids=["stop", "kill"])
+@pytest.mark.parametrize("scene", [("valkey9",), EVERYSEC], indirect=True, ids=["always", "everysec"])
+def test_a_restart(scene: Scene, end: Callable[[EmbeddedServer], None]) -> None:
+    with scene.trouble():
+        end(scene.server)
+        scene.fire("during")
+        scene.wait_down()
+        scene.server.start()
+        scene.wait_up()
+    scene.all_end()
+
+
+def test_an_outage_of_several_leases(scene: Scene) -> None:
+    """Thirty seconds are as good as seven: every lease has lapsed, every backoff has reached its longest pause."""
+    with scene.trouble():
+        scene.server.stop()
+        scene.fire("during")
+        scene.wait_down()
+        pause(4 * LEASE_S)
+        assert scene.metric("triggerd_events_unpublished") == DURING
+        assert scene.metric("triggerd_triggers_running") == DURING + 5, "the daemon keeps waiting"
+        scene.server.start()
+        scene.wait_up()
+    scene.all_end()
+
+
+def test_a_frozen_server(scene: Scene) -> None:
+    """What the daemon has given up, the server carries out when it wakes."""
+    with scene.trouble():
+        os.kill(scene.server.pid, signal.SIGSTOP)
+        scene.fire("during")
+        scene.wait_down()
+        pause(1.5 * LEASE_S)
+        os.kill(scene.server.pid, signal.SIGCONT)
+        scene.wait_up()
+    scene.all_end()
+
+
+def test_a_line_on_which_every_answer_comes_too_late(scene: Scene) -> None:
+    with scene.trouble():
+        scene.proxy.to_client_s = 0.8
+        scene.defer("claimed")
+        scene.fire("during")
+        scene.wait_down()
+        pause(LEASE_S)
+        scene.proxy.to_client_s = 0.0
+        scene.wait_up()
+    scene.fire("claimed")
+    scene.all_end()
+
+
+def test_connections_cut_again_and_again(scene: Scene) -> None:
+    with scene.trouble():
+        scene.fire("during")
+        for _ in range(20):
+            scene.proxy.cut()
+            pause(0.05)
+        scene.proxy.refusing = True
+        scene.proxy.cut()
+        scene.wait_down()
+        scene.proxy.refusing = False
+        scene.wait_up()
+    scene.all_end()
+
+
+def test_half_open_connections(scene: Scene) -> None:
+    with scene.trouble():
+        scene.proxy.silence()
+        scene.fire("during")
+        scene.wait_down()
+        scene.wait_up()
+    scene.all_end()
+
+
+def test_scripts_that_the_server_has_forgotten(scene: Scene) -> None:
+    scene.raw.script_flush()
+    scene.fire("during")
+    scene.all_end()
+    assert scene.metric("triggerd_redis_errors_total") == 0, "nothing failed"
+
+
+@each_server
+def test_the_group_destroyed(scene: Scene) -> None:
+    """All is delivered anew, and what runs begins anew or goes on; nothing ends twice."""
+    with scene.trouble():
+        scene.raw.xgroup_destroy(KEYS.triggers, TRIGGER_GROUP)
+        scene.fire("during")
+        eventually_sync(lambda: scene.metric("triggerd_redis_errors_total") > 0)
+    scene.all_end()
+
+
+@each_server
+def test_the_stream_deleted(scene: Scene) -> None:
+    """The envelopes are gone, and with them the triggers: their callers hear at the deadline."""
+    with scene.trouble():
+        scene.raw.delete(KEYS.triggers)
+        eventually_sync(lambda: scene.metric("triggerd_triggers_running") == 0)
+    scene.td.handle("during-0").extend(wall_ms() / 1000 + 0.5)
+    assert scene.td.handle("during-0").result(timeout=10).outcome == "timed_out"
+    scene.defer("late")
+    scene.fire("late")
+    scene.end_once(scene.ids("late"))
+
+
+@each_server
+def test_everything_deleted(scene: Scene) -> None:
+    with scene.trouble():
+        scene.raw.flushall()
+        scene.fire("during")
+        eventually_sync(lambda: scene.metric("triggerd_triggers_running") == 0)
+    scene.defer("late")
+    scene.fire("late")
+    scene.end_once(scene.ids("late"))
+    assert scene.raw.xlen(EVENTS) == len(scene.ids("late")), "what Redis has forgotten does not come back"
+
+
+@pytest.mark.parametrize("stale", ["yes", "no"], ids=["READONLY", "MASTERDOWN"])
+@each_server
+def test_a_master_turned_replica_and_back(scene: Scene, stale: str) -> None:
+    with scene.trouble():
+        scene.raw.config_set("replica-serve-stale-data", stale)
+        scene.raw.replicaof("127.0.0.1", free_port())
+        scene.fire("during")
+        scene.wait_down()
+        pause(LEASE_S)
+        scene.raw.replicaof("NO", "ONE")
+        scene.wait_up()
+    scene.all_end()
+
+
+@contextmanager
+def replica_of(master: EmbeddedServer, folder: Path) -> Iterator[EmbeddedServer]:
+    """A second server that has everything which the first one has."""
+    with durable_server(folder, "valkey9", "--repl-diskless-sync-delay", "0") as server, raw_of(server) as replica:
+        follow(replica, master)
+        with raw_of(master) as raw:
+            raw.set("the last word", 1)
+            assert raw.wait(1, 5000) == 1
+        yield server
+
+
+def follow(replica: Any, master: EmbeddedServer) -> None:
+    """Make a server the replica of another, and wait until it has caught up."""
+    with raw_of(master) as raw:
+        port = int(raw.config_get("port")["port"])
+        if port == 0:
+            port = free_port()
+            raw.config_set("repl-diskless-sync-delay", 0)
+            raw.config_set("bind", "127.0.0.1")
+            raw.config_set("port", port)
+    replica.replicaof("127.0.0.1", port)
+    eventually_sync(lambda: replica.info("replication")["master_link_status"] == "up")
+
+
+def test_a_failover_to_a_replica(scene: Scene, tmp_path: Path) -> None:
+    """The address is switched over early, and the old master comes back as a replica."""
+    old = scene.server
+    with replica_of(old, tmp_path / "replica") as new, raw_of(new) as promoted:
+        with scene.trouble():
+            kill(old)
+            scene.proxy.upstream = new.socket_path
+            scene.fire("during")
+            scene.wait_down()
+            promoted.replicaof("NO", "ONE")
+            old.start()
+            with raw_of(old) as demoted:
+                follow(demoted, new)
+            scene.wait_up()
+        scene.attach(new)
+        scene.all_end()
+
+
+def test_a_demoted_master_keeps_no_connection(scene: Scene, tmp_path: Path) -> None:
+    """The address means the new master by now, but nothing cuts the connections to the old one, which still answers."""
+    with replica_of(scene.server, tmp_path / "replica") as new, raw_of(new) as promoted:
+        with scene.trouble():
+            promoted.replicaof("NO", "ONE")
+            follow(scene.raw, new)
+            scene.proxy.upstream = new.socket_path
+            scene.fire("during")
+            scene.attach(new)
+            scene.end_once(scene.ids("during"))
+            scene.wait_up()
+        scene.all_end()
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_a_producer_leaves_a_demoted_master(tmp_path: Path, flavour: str) -> None:
+    with (
+        durable_server(tmp_path / "old", flavour) as old,
+        durable_server(tmp_path / "new", flavour) as new,
+        Proxy(old.socket_path) as proxy,
+        Client(proxy.url) as td,
+    ):
+        td.defer(SuccessTrigger(), id="before")
+        with raw_of(old) as demoted:
+            demoted.replicaof("127.0.0.1", free_port())
+        proxy.upstream = new.socket_path
+        td.defer(SuccessTrigger(), id="after")
+        with raw_of(new) as raw:
+            assert raw.xlen(KEYS.triggers) == 1
+
+
+def test_a_full_server(scene: Scene) -> None:
+    """What ends gets out and frees memory; what is new is refused to its producer; other events are kept."""
+    scene.daemon.freeze()
+    scene.defer("talks", lambda: CountingTrigger(events=2), count=DURING)
+    scene.raw.config_set("maxmemory", 1)
+    scene.daemon.thaw()
+    with pytest.raises(RedisRefusedError):
+        scene.td.defer(SuccessTrigger())
+    with scene.trouble():
+        scene.fire("during")
+        scene.end_once(scene.ids("during"))
+        assert "refused by Redis, kept" in scene.daemon.log_text
+        assert scene.metric("triggerd_events_unpublished") == DURING
+        scene.raw.config_set("maxmemory", 0)
+        scene.end_once(scene.ids("talks"))
+    scene.all_end()
+
+
+def is_loading(scene: Scene) -> bool:
+    try:
+        scene.raw.get("filler:0")
+    except redis.exceptions.BusyLoadingError:
+        return True
+    except redis.exceptions.ConnectionError:
+        return False
+    raise AssertionError("it has loaded everything before anybody looked")
+
+
+@pytest.mark.parametrize("scene", [("valkey9", "--key-load-delay", "100")], indirect=True)
+def test_a_server_that_loads_its_data(scene: Scene) -> None:
+    with scene.raw.pipeline(transaction=False) as filling:
+        for number in range(15_000):
+            filling.set(f"filler:{number}", number)
+        filling.execute()
+    with scene.trouble():
+        scene.server.stop()
+        scene.fire("during")
+        scene.wait_down()
+        loading = threading.Thread(target=scene.server.start)
+        loading.start()
+        eventually_sync(lambda: is_loading(scene))
+        scene.wait_down()
+        loading.join()
+        scene.wait_up()
+    scene.all_end()
+
+
+@pytest.mark.parametrize("scene", [EVERYSEC], indirect=True)
+def test_a_power_cut_that_takes_acknowledged_writes(scene: Scene, tmp_path: Path) -> None:
+    """Under everysec that is allowed to end a trigger twice, or to lose it; what Redis still knows ends, and soon."""
+    (log,) = (tmp_path / "redis" / "appendonlydir").glob("*.incr.aof")
+    kept_bytes = log.stat().st_size + 1000  # somewhere in the middle of what comes now
+    scene.defer("forgotten")
+    scene.fire("during")
+    scene.end_once(scene.ids("during"))
+    kill(scene.server)
+    assert log.stat().st_size > kept_bytes
+    os.truncate(log, kept_bytes)
+    with scene.trouble():
+        scene.server.start()
+        scene.wait_up()
+    scene.defer("late")
+    for group in ("forgotten", "after", "late"):
+        scene.fire(group)
+    scene.end_once(scene.ids("before", "after", "late"))
+    in_flight = scene.raw.zrange(KEYS.deadlines, 0, -1)
+    eventually_sync(lambda: scene.raw.zcard(KEYS.deadlines) == 0, what=f"{in_flight} end")
+    eventually_sync(lambda: scene.pending() == 0)
