@@ -36,6 +36,7 @@ COMMANDS = {
     "submit": "Put a trigger onto a queue, for a daemon to run.",
     "show": "Say all that is known of one trigger.",
     "dead": "See, replay and drop dead letters: what could not be run.",
+    "quiet": "Ask daemons to take nothing new, before they are stopped say.",
     "wait": "Wait on AWS here and now, without daemon and Redis.",
     "waiters": "List, explain and check waiters.",
 }

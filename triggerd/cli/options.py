@@ -24,15 +24,15 @@ config_option = click.option(
     envvar=ENV_FILE,
     help=f"TOML file; else {ENV_FILE}, else {DEFAULT_FILE} where it exists.",
 )
+redis_option = click.option(
+    "--redis", metavar="URL", help="redis://, rediss:// or unix://; else TRIGGERD_REDIS__URL, else the config's."
+)
 
 
 def redis_options(command: Command) -> Command:
     """--config, --redis and --queue, as the daemon has them."""
     queue = click.option("--queue", default="default", show_default=True, metavar="NAME", help="The trigger queue.")
-    redis = click.option(
-        "--redis", metavar="URL", help="redis://, rediss:// or unix://; else TRIGGERD_REDIS__URL, else the config's."
-    )
-    return config_option(redis(queue(command)))
+    return config_option(redis_option(queue(command)))
 
 
 def read_settings(config: Path | None, redis: str | None = None) -> Settings:
