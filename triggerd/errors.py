@@ -138,6 +138,18 @@ class TriggerArgumentsError(LoadError):
     code = "arguments_refused"
 
 
+class PoisonError(TriggerdError):
+    """A trigger ended the process that it ran in, alone and in quarantine."""
+
+    code = "poison"
+
+    def __init__(self, adoptions: int, how: str) -> None:
+        super().__init__(
+            f"daemons that ran it died {adoptions} times, and the process that then ran nothing but it {how}"
+        )
+        self.adoptions, self.how = adoptions, how
+
+
 # --- an AWS wait that did not end in success --------------------------------------------------------------------
 
 

@@ -117,6 +117,12 @@ class Metrics:
         self.remote_stops_failed = self._counter(
             "remote_stops_failed", "Times that on_cancel() failed or overran: the work on AWS may go on."
         )
+        self.quarantined = self._gauge(
+            "triggers_quarantined", "Triggers whose owners died too often, tried in a child process or waiting for it."
+        )
+        self.quarantine_crashes = self._counter(
+            "quarantine_crashes", "Child processes that ended with triggers in quarantine in them."
+        )
         for cause in ADOPTION_CAUSES:
             self.adopted.labels(cause)
         for cause in RELEASE_CAUSES:

@@ -151,6 +151,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     or wrongly signed is buried undecoded; without, signatures are not looked at. Better from the environment
     (TRIGGERD_SIGNING_KEYS) than from a file; shown nowhere."""
 
+    quarantine_after: int = 3
+    """Deaths of its owners after which a trigger runs in a child process first, with others like it; only one that
+    ends that process all alone is buried. A drain is no death. 0: never; then a trigger that kills its daemon kills
+    one after the other."""
+
     drain_timeout_s: float = 20.0
     """Seconds from SIGTERM to the exit. Handing over takes one; the rest is for events not yet published and for
     clean-ups. Longer than `redis.command_timeout_ms`, shorter than systemd's TimeoutStopSec (30 in our unit)."""
@@ -215,6 +220,7 @@ def _rules(settings: Settings) -> Iterator[tuple[str, object, bool, str]]:
         1024 <= settings.max_envelope_bytes <= MAX_ENVELOPE_BYTES,
         f"1,024 to {MAX_ENVELOPE_BYTES:,} bytes",
     )
+    yield "quarantine_after", settings.quarantine_after, settings.quarantine_after >= 0, "0 or more"
     # The URL itself is not repeated: it may hold a password.
     scheme = server.url.partition("://")[0]
     yield (

@@ -15,6 +15,7 @@ from triggerd.clock import monotonic_s
 from triggerd.daemon import containment
 from triggerd.daemon.consumer import Consumer, end_task
 from triggerd.daemon.http import HttpServer
+from triggerd.daemon.quarantine import Quarantine
 from triggerd.daemon.queue_service import QueueService, Shared
 from triggerd.daemon.registry import Registry, announced_triggers
 from triggerd.daemon.runs import Capacity, Run
@@ -44,6 +45,7 @@ class Daemon:
         self._notifier = Notifier(environ)
         self._metrics = Metrics(__version__, settings.queues)
         self._capacity = Capacity(settings.capacity)
+        self._quarantine = Quarantine(settings, self._metrics)
         self._services: list[QueueService] = []
         self._stop = asyncio.Event()
         self._started = self._quiet = False
@@ -73,6 +75,7 @@ class Daemon:
                     await self.http.start()
                     stack.push_async_callback(self.http.stop)
                 aws = await stack.enter_async_context(Aws(self._settings.aws, self._metrics))
+                stack.push_async_callback(self._quarantine.close)
                 # The services last: runs end before the AWS side that they use.
                 stack.push_async_callback(self._close_services)
                 if await self._unless_stopped(self._prepare(aws)):
@@ -85,7 +88,7 @@ class Daemon:
         for label in registry.labels:
             self._metrics.trigger(label)
         await wait_for_redis(self._settings.redis)
-        shared = Shared(self._settings, registry, aws, self._metrics, self._capacity)
+        shared = Shared(self._settings, registry, aws, self._metrics, self._capacity, self._quarantine)
         self._services = [QueueService(Consumer.of(queue, self.name), shared) for queue in self._settings.queues]
         if self._quiet:  # told so before there was anybody to tell
             self.quiet()

@@ -11,6 +11,7 @@ from triggerd.daemon.claim import Claimer, Waker
 from triggerd.daemon.consumer import Backoff, Consumer, end_task
 from triggerd.daemon.lease import LeaseKeeper
 from triggerd.daemon.loading import Loader
+from triggerd.daemon.quarantine import Quarantine
 from triggerd.daemon.registry import Registry
 from triggerd.daemon.runner import Runner
 from triggerd.daemon.runs import Capacity, StopCause
@@ -45,6 +46,7 @@ class Shared:
     aws: AwsContext
     metrics: Metrics
     capacity: Capacity
+    quarantine: Quarantine
 
 
 class QueueService:
@@ -71,7 +73,7 @@ class QueueService:
         keys = SigningKeys(settings.signing_keys) if settings.signing_keys else None
         reader = TriggerReader(consumer.queue, settings.max_envelope_bytes, keys)
         loader = Loader(shared.registry, shared.aws, reader.read)
-        self.runner = Runner(loader, self.settler, metrics, shared.capacity)
+        self.runner = Runner(loader, self.settler, metrics, shared.capacity, shared.quarantine)
         self.lease = LeaseKeeper(lease_redis, consumer, self.runner, metrics, lease_ms=settings.lease_ms)
         self._waker = Waker(wake_redis, consumer)
         self.claimer = Claimer(self._work, consumer, self._waker, self.lease, self.runner, metrics=metrics)

@@ -13,10 +13,12 @@ from triggerd.daemon.context import RunContext
 from triggerd.daemon.failures import described, ended_event
 from triggerd.daemon.loading import Loader
 from triggerd.daemon.outbox import Outbox, RunOutbox
+from triggerd.daemon.quarantine import Quarantine
+from triggerd.daemon.quarantine_suspect import Suspect
 from triggerd.daemon.runs import ABANDON_AFTER_S, Capacity, Run, RunTable, StopCause
-from triggerd.daemon.shape import finish, may_go_on, open_events, own_method
-from triggerd.errors import EnvelopeError, LoadError, TriggerdError, message_of
-from triggerd.event import EventError, encode_event
+from triggerd.daemon.shape import END, encode_fired, finish, may_go_on, open_events, own_method
+from triggerd.errors import EnvelopeError, LoadError, PoisonError, TriggerdError, message_of
+from triggerd.event import EventError
 from triggerd.logs import bind_run, get_logger
 from triggerd.metrics import OTHER, Metrics
 from triggerd.streams.trigger_queue import ClaimedTrigger
@@ -26,7 +28,6 @@ CLEAN_UP_WITHIN_S = 10.0
 ON_CANCEL_WITHIN_S = 30.0
 """For on_cancel(): several AWS calls; less than the 60 s after which a sweep ends the trigger without its daemon."""
 
-_END = object()
 _ON_CANCEL = "on_cancel()"
 
 log = get_logger("triggerd.runner")
@@ -39,7 +40,19 @@ class _AbandonedError(BaseException):
 class Runner:
     """Runs the triggers of one queue. `runs` is what it runs now, `capacity` the room for more."""
 
-    def __init__(self, loader: Loader, outbox: Outbox, metrics: Metrics, capacity: Capacity) -> None:
+    def __init__(
+        self,
+        loader: Loader,
+        outbox: Outbox,
+        metrics: Metrics,
+        capacity: Capacity,
+        quarantine: Quarantine | None = None,
+    ) -> None:
+        """
+        Args:
+            quarantine: Where triggers are tried whose owners have died too often. None: they run like any other.
+        """
+        self._quarantine = quarantine
         self._loader, self._outbox = loader, RunOutbox(outbox, metrics)
         self._metrics, self.capacity = metrics, capacity
         self._on_deaf = self._abandon  # one for all runs
@@ -101,17 +114,22 @@ class Runner:
             await self._attend(run, run.trigger)
 
     async def _load(self, run: Run, claimed: ClaimedTrigger) -> Any | None:
-        """The trigger, ready to run; None where it cannot be had: then it was buried and its caller told."""
+        """The trigger, ready to run; None: it was buried and its caller told, or has ended in quarantine."""
         try:
             envelope = self._loader.read(run, claimed.env)
             run.classpath = envelope.classpath
+            if self._quarantine is not None and self._quarantine.suspects(claimed):
+                suspect = Suspect(run, claimed, envelope, self._outbox)
+                if not await self._quarantine.absolves(suspect):
+                    return None
+                claimed = suspect.claimed
             self._enter(run)
             found = await self._loader.find(envelope)
             run.metrics = self._metrics.trigger(found.label)
             run.metrics.running.inc()
             context = RunContext(run, self._loader.aws, claimed.checkpoint, self._checkpoint)
             return self._loader.build(found, envelope, context)
-        except (EnvelopeError, LoadError) as error:
+        except (EnvelopeError, LoadError, PoisonError) as error:
             await self._give_up(run, error)
             return None
 
@@ -141,7 +159,8 @@ class Runner:
                 fired = await self._next(run, events)
                 if run.cause is not None:
                     break  # stopped, whether the trigger obeyed or caught it and yielded all the same
-                await self._fire(run, fired, multi_event=multi_event)
+                event, final = encode_fired(fired, run.resume, multi_event=multi_event)
+                await self._outbox.publish(run, "fired", event, final=final)
         except (asyncio.CancelledError, _AbandonedError):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a trigger's code can raise
@@ -152,38 +171,24 @@ class Runner:
                 await self._close(run, events)
 
     async def _next(self, run: Run, events: Any) -> Any:
-        """The next event, or `_END`. The only place where `Run.stop` may cancel the task."""
+        """The next event, or `END`. The only place where `Run.stop` may cancel the task."""
         run.interruptible = True
         try:
             return await events.__anext__()
         except StopAsyncIteration:
-            return _END
+            return END
         except asyncio.CancelledError:
             if run.cause is None:
                 if _task().cancelling():
                     raise  # the process ends
                 raise TriggerdError("run() raised CancelledError, and nobody had cancelled it") from None
-            return _END
+            return END
         finally:
             run.interruptible = False
             while run.cause is not None and _task().cancelling():
                 _task().uncancel()
             if not run.in_this_task:
                 raise _AbandonedError
-
-    async def _fire(self, run: Run, fired: Any, *, multi_event: bool) -> None:
-        """Publish what run() yielded, or of a multi_event trigger that it has ended."""
-        payload, details = None, None
-        if fired is _END:
-            if not multi_event:
-                raise TriggerdError("run() ended without yielding an event")
-        elif hasattr(fired, "payload"):
-            payload, details = fired.payload, getattr(fired, "details", None)
-        else:
-            raise TriggerdError(f"run() yielded a {type(fired).__name__}, a TriggerEvent is expected")
-        final = fired is _END or not multi_event
-        event = encode_event(payload, resume=run.resume, details=details, fired_ms=wall_ms(), final=final)
-        await self._outbox.publish(run, "fired", event, final=final)
 
     async def _fail(self, run: Run, error: BaseException) -> None:
         log.warning("trigger failed", trigger_id=run.id, error=message_of(error), exc_info=error)
@@ -240,7 +245,7 @@ class Runner:
         self._enter(run)
         await self._carry_out(run, deaf)
 
-    async def _give_up(self, run: Run, error: EnvelopeError | LoadError) -> None:
+    async def _give_up(self, run: Run, error: EnvelopeError | LoadError | PoisonError) -> None:
         """The trigger cannot be run at all."""
         why = described(error)
         if run.cause is StopCause.STOPPING:
@@ -248,7 +253,8 @@ class Runner:
             log.error("timed out, and the remote work may go on", trigger_id=run.id, code=why.code, error=why.message)
             await self._outbox.stopped(run)
             return
-        log.warning("trigger cannot be run, buried", trigger_id=run.id, code=why.code, error=why.message)
+        level = log.error if isinstance(error, PoisonError) else log.warning
+        level("trigger cannot be run, buried", trigger_id=run.id, code=why.code, error=why.message)
         await self._outbox.bury(run, why.code, why.message, ended_event(why, run.resume))
 
     async def _checkpoint(self, run: Run, value: bytes) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import enum
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from triggerd.metrics import TriggerMetrics
 from triggerd.streams.trigger_queue import ClaimedTrigger
@@ -31,12 +31,20 @@ class StopCause(enum.Enum):
     """This daemon goes; another one takes over."""
 
 
+class Holder(Protocol):
+    """Whatever has a run's code executed elsewhere."""
+
+    def on_stop(self) -> None:
+        """The run was stopped; `cause` says why."""
+        ...
+
+
 class Run:
     """One trigger on its way to its outcome. Written by its own task and by `stop`, in one event loop."""
 
-    __slots__ = ("_on_deaf", "abandoned", "cancelled_by", "cause", "classpath", "deadline_ms", "ended", "entry", "id",
-                 "interruptible", "metrics", "resume", "seq", "settled", "settling", "spawned", "successor", "task",
-                 "trigger")  # fmt: skip
+    __slots__ = ("_on_deaf", "abandoned", "cancelled_by", "cause", "classpath", "deadline_ms", "ended", "entry",
+                 "held", "id", "interruptible", "metrics", "resume", "seq", "settled", "settling", "spawned",
+                 "successor", "task", "trigger")  # fmt: skip
 
     def __init__(self, claimed: ClaimedTrigger, on_deaf: Callable[["Run", str], None]) -> None:
         """
@@ -63,6 +71,7 @@ class Run:
         self.task: asyncio.Task[None] | None = None
         self.trigger: Any = None
         self._on_deaf = on_deaf
+        self.held: Holder | None = None  # in quarantine: its code runs elsewhere
         # What the trigger itself started and has not ended yet; see `containment`.
         self.spawned: set[asyncio.Task[Any]] | None = None
         self.ended = False  # the run is over and cleaned up: its trigger may start nothing more
@@ -90,7 +99,10 @@ class Run:
         if self.over:
             return
         self.cause = cause
-        self._interrupt()
+        if self.held is not None:
+            self.held.on_stop()
+        else:
+            self._interrupt()
 
     def _interrupt(self, since_s: float = 0.0) -> None:
         if not self.interruptible or self.task is None:
@@ -149,6 +161,7 @@ class RunTable:
         self._by_entry: dict[str, Run] = {}
         self._by_id: dict[str, Run] = {}
         self._deaf: set[asyncio.Task[None]] = set()
+        self._on_end: list[Callable[[Run], None]] = []
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -175,6 +188,10 @@ class RunTable:
         ends_it = run.cause in (StopCause.CANCELLED, StopCause.STOPPING)
         return not run.over or run.settled or ends_it or run.successor is not None
 
+    def when_ended(self, call: Callable[[Run], None]) -> None:
+        """Have `call` called with each run that has left the table."""
+        self._on_end.append(call)
+
     def add(self, run: Run) -> None:
         self._by_entry[run.entry] = run
         self._by_id[run.id] = run
@@ -187,6 +204,8 @@ class RunTable:
             del self._by_id[run.id]
         if not self._by_entry:
             self._empty.set()
+        for call in self._on_end:
+            call(run)
 
     def let_go(self, run: Run) -> None:
         """Keep the run's task until it ends, which may be never, but wait for it no more."""

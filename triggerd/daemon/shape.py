@@ -4,9 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from triggerd.clock import wall_ms
 from triggerd.errors import TriggerdError
+from triggerd.event import encode_event
 from triggerd.logs import get_logger
 from triggerd.trigger import BaseTrigger
+
+END = object()
+"""In place of an event: run() has come to its end."""
 
 log = get_logger("triggerd.runner")
 
@@ -31,6 +36,20 @@ async def finish(events: Any) -> None:
     async for _ in events:
         log.warning("an event after the final one is ignored (multi_event is False)")
         return
+
+
+def encode_fired(fired: Any, resume: bytes, *, multi_event: bool) -> tuple[bytes, bool]:
+    """The event envelope of what run() yielded, or of `END`, and whether it is the final one."""
+    payload, details = None, None
+    if fired is END:
+        if not multi_event:
+            raise TriggerdError("run() ended without yielding an event")
+    elif hasattr(fired, "payload"):
+        payload, details = fired.payload, getattr(fired, "details", None)
+    else:
+        raise TriggerdError(f"run() yielded a {type(fired).__name__}, a TriggerEvent is expected")
+    final = fired is END or not multi_event
+    return encode_event(payload, resume=resume, details=details, fired_ms=wall_ms(), final=final), final
 
 
 def own_method(trigger: Any, name: str) -> Callable[[], Awaitable[object]] | None:
