@@ -28,8 +28,8 @@ end
 -- What the new owner must know of this entry; false where there is nothing to run.
 local function give(entry, fields)
   local id, reply, env = field(fields, F.ID), field(fields, F.REPLY), field(fields, F.ENV)
-  if not id or id == '' or not reply or not env or #id > MAX_ID_BYTES then
-    bury_raw(entry, fields, 'undecodable', 'an entry needs id (1 to ' .. MAX_ID_BYTES .. ' bytes), reply and env')
+  if not id or id == '' or not reply or not env or #id > MAX_ID_BYTES or #reply > 64 or string.find(reply, '[^%w_.-]') then
+    bury_raw(entry, fields, 'undecodable', 'an entry needs id (1 to ' .. MAX_ID_BYTES .. ' bytes), a legal reply and env')
     return false
   end
   local record, stopping = P .. KEY.RECORD .. id, 0
