@@ -122,8 +122,10 @@ class Acts:
         self._later.do(self._rng.uniform(least, most) * LEASE_MS / 1000, lambda: member.signal(signal.SIGCONT))
 
     def _end_daemon(self) -> None:
-        member = self._system.fleet.member(self._rng.randrange(len(self._system.fleet)))
-        if member.pid not in self._told_to_end:  # the second signal would end it at once, with a status of its own
+        index = self._rng.randrange(len(self._system.fleet))
+        member = self._system.fleet.member(index)
+        # A second signal ends it at once, and before it is ready a first one does, each with a status of its own.
+        if member.pid not in self._told_to_end and self._system.fleet.is_ready(index):
             self._told_to_end.add(member.pid)
             member.signal(signal.SIGTERM)
 

@@ -2,6 +2,7 @@
 
 import signal
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -45,6 +46,12 @@ def deadline_of(handle: Handle) -> int:
     info = handle.info()
     assert isinstance(info, TriggerInFlight)
     return info.deadline_ms
+
+
+def metrics_of(daemon: DaemonProcess) -> str:
+    with urllib.request.urlopen(f"{daemon.http_url}/metrics", timeout=5) as answer:
+        text: str = answer.read().decode()
+        return text
 
 
 @pytest.mark.parametrize("survivor", ["a daemon", "a resumer", "a waiting handle"])
@@ -99,3 +106,15 @@ def test_a_deadline_moves_both_ways_before_the_claim_and_in_flight(
             assert not handle.extend(timedelta(seconds=60)), "it has finished"
         ids = [handle.id for handle in (later, sooner, running_later, running_sooner)]
         assert assert_all_ended_once(raw, ids) == {"timed_out": 4}
+
+
+def test_a_time_out_is_no_reason_to_audit(redis_url: str, td: Client, aws: FakeAwsProcess) -> None:
+    """The last checkpoint of each wait was refused, since its trigger had ended."""
+    with DaemonProcess(redis_url, env=ENV | aws.env()) as daemon:
+        # Polled once, so that no other checkpoint meets the time-out.
+        waits = [wait_for("batch", f"{NEVER_MS}-{number}", delay=30) for number in range(20)]
+        handles = [td.defer(trigger, timeout=1.5) for trigger in waits]
+        eventually_sync(lambda: {handle.status() for handle in handles} == {"running"})
+        assert {handle.result(timeout=20).outcome for handle in handles} == {"timed_out"}
+        eventually_sync(lambda: '\ntriggerd_triggers_running{trigger="AwsWaiterTrigger"} 0.0\n' in metrics_of(daemon))
+        assert "\ntriggerd_audits_total 1.0\n" in metrics_of(daemon), "the one with which a lease begins"

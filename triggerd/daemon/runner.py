@@ -29,6 +29,7 @@ ON_CANCEL_WITHIN_S = 30.0
 """For on_cancel(): several AWS calls; less than the 60 s after which a sweep ends the trigger without its daemon."""
 
 _ON_CANCEL = "on_cancel()"
+_NOT_OURS = (StopCause.EXPIRED, StopCause.STOPPING, StopCause.RELEASED, StopCause.REFUSED)
 
 log = get_logger("triggerd.runner")
 
@@ -260,6 +261,8 @@ class Runner:
     async def _checkpoint(self, run: Run, value: bytes) -> None:
         if run.abandoned:
             return  # the entry may have another run by now
+        if run.settled or run.cause in _NOT_OURS:
+            return  # Redis would refuse it, and a refusal means an audit
         if not await self._outbox.checkpoint(run, value):
             run.stop(StopCause.RELEASED)
             await asyncio.sleep(0)  # where the stop takes effect
