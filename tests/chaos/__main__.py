@@ -144,6 +144,7 @@ def _evidence(system: LiveSystem, ledger: Ledger) -> Evidence:
             Resumed(line["id"], line["seq"], line["outcome"], line["final"], line["code"])
             for line in read_lines(system.resumed_path, "end")
         ],
+        deliveries=len(read_lines(system.resumed_path, "begin")),
         cancels=ledger.cancels,
         stops=Counter(stopped_job(mutation) for mutation in system.aws.mutations()),
         leftovers=left,

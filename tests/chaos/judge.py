@@ -51,6 +51,7 @@ class Evidence:
         done: Outcome and seq that Redis keeps, by trigger id.
         kept: The events of the result stream that nobody acks.
         resumed: What the Resumers handled, each time they did.
+        deliveries: How often they began to handle an event.
         cancels: The answers to the cancels of each trigger id.
         stops: Calls that stopped a job, by job.
         leftovers: What is still there and should not be, by what it is.
@@ -62,6 +63,7 @@ class Evidence:
     done: Mapping[str, tuple[str, int]]
     kept: Sequence[Published] = ()
     resumed: Sequence[Resumed] = ()
+    deliveries: int = 0
     cancels: Mapping[str, Collection[str]] = field(default_factory=dict)
     stops: Mapping[str, int] = field(default_factory=dict)
     leftovers: Mapping[str, int] = field(default_factory=dict)
@@ -81,7 +83,8 @@ def judge(evidence: Evidence) -> Verdict:
     """Hold the evidence against the promises."""
     lost = [trigger_id for trigger_id in evidence.promises if trigger_id not in evidence.done]
     doubled = list(_second_final_events(evidence))
-    missing, duplicates = _deliveries(evidence)
+    missing = list(_missing(evidence))
+    resumed = {(event.id, event.seq) for event in evidence.resumed}
     stops = list(_stops(evidence))
     violations = [f"{trigger_id}: lost, it has no final event" for trigger_id in lost]
     violations += doubled + missing + list(_outcomes(evidence)) + stops
@@ -93,9 +96,9 @@ def judge(evidence: Evidence) -> Verdict:
         "final events": dict(sorted(Counter(outcome for outcome, _ in evidence.done.values()).items())),
         "lost": len(lost),
         "second final events": len(doubled),
-        "events resumed": len({(event.id, event.seq) for event in evidence.resumed}),
+        "events resumed": len(resumed),
         "events never resumed": len(missing),
-        "duplicates at the Resumers (allowed)": duplicates,
+        "begun again by a Resumer (allowed)": evidence.deliveries - len(resumed),
         "explicit cancels": len(evidence.cancels),
         "time-outs that stop their job": sum(_stops_itself(one, evidence) for one in evidence.promises.values()),
         "calls that stopped a job": sum(evidence.stops.values()),
@@ -125,22 +128,20 @@ def _second_final_events(evidence: Evidence) -> Iterator[str]:
             yield f"{trigger_id}: its final event is {found[0]}, and Redis keeps {evidence.done[trigger_id]}"
 
 
-def _deliveries(evidence: Evidence) -> tuple[list[str], int]:
-    """Events that stand in no stream and came to no Resumer, and how often a Resumer got one again."""
-    resumed = Counter((event.id, event.seq) for event in evidence.resumed)
+def _missing(evidence: Evidence) -> Iterator[str]:
+    """Events that stand in no stream and came to no Resumer, and those that stand in one twice."""
+    resumed = {(event.id, event.seq) for event in evidence.resumed}
     kept = Counter((event.trigger_id, event.seq) for event in evidence.kept)
-    missing = []
     for trigger_id, (_, last) in evidence.done.items():
         promise = evidence.promises.get(trigger_id)
         if promise is None:
             continue
         for seq in range(1, last + 1):
-            count = kept[trigger_id, seq] if promise.kept else resumed[trigger_id, seq]
+            count = kept[trigger_id, seq] if promise.kept else int((trigger_id, seq) in resumed)
             if count == 0:
-                missing.append(f"{trigger_id}:{seq} was never delivered")
-            elif promise.kept and count > 1 and seq < last:
-                missing.append(f"{trigger_id}:{seq} was published {count} times")
-    return missing, resumed.total() - len(resumed)
+                yield f"{trigger_id}:{seq} was never delivered"
+            elif count > 1 and seq < last:
+                yield f"{trigger_id}:{seq} was published {count} times"
 
 
 def _outcomes(evidence: Evidence) -> Iterator[str]:

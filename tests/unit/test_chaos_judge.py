@@ -18,6 +18,14 @@ PROMISES = {
 
 EITHER = {**PROMISES, "job": replace(PROMISES["job"], may_end=frozenset({"fired", "timed_out"}))}
 
+# Two events; the last is as it must be.
+STEPS: dict[str, Any] = {
+    "promises": {"steps": Promise("steps", kept=True, may_end=FIRED)},
+    "done": {"steps": ("fired", 2)},
+    "resumed": [],
+}
+STEPS_END = [Published("steps", 2, "fired", True, "")]
+
 
 def evidence(**changes: Any) -> Evidence:
     """Everything went well: `kept` has fired, `read` has fired twice, the second being its last, `job` timed out."""
@@ -26,6 +34,7 @@ def evidence(**changes: Any) -> Evidence:
         done={"kept": ("fired", 1), "read": ("fired", 2), "job": ("timed_out", 1)},
         kept=[Published("kept", 1, "fired", True, ""), Published("job", 1, "timed_out", True, "timed_out")],
         resumed=[Resumed("read", 1, "fired", False), Resumed("read", 2, "fired", True)],
+        deliveries=2,
     )
     return replace(whole, **changes)
 
@@ -65,6 +74,10 @@ def test_a_run_that_kept_its_promises_has_no_violation() -> None:
             "its final event is ('timed_out', 1), and Redis keeps",
         ),
         (evidence(resumed=evidence().resumed[:1]), "read:2 was never delivered"),
+        (
+            evidence(kept=[Published("steps", 1, "fired", False, "")] * 2 + STEPS_END, **STEPS),
+            "steps:1 was published 2",
+        ),
         (evidence(kept=evidence().kept[:1]), "job:1 was never delivered"),
         (evidence(stops={"j": 1}), "j: stopped, and nobody has asked for it"),
         (evidence(stops={"another's": 1}), "another's: stopped, and nobody has asked for it"),
@@ -106,5 +119,6 @@ def test_what_is_allowed_is_no_violation(allowed: Evidence) -> None:
 
 
 def test_duplicates_and_second_calls_are_counted() -> None:
-    assert judge(evidence(resumed=[*evidence().resumed] * 2)).counts["duplicates at the Resumers (allowed)"] == 2
+    again = evidence(resumed=[*evidence().resumed] * 2, deliveries=5)
+    assert judge(again).counts["begun again by a Resumer (allowed)"] == 3
     assert judge(cancelled(("requested",), stops={"j": 2})).counts["stopped twice (allowed)"] == 1
