@@ -1,18 +1,21 @@
 """Connections to Redis, with every time-out, retry and protocol setting spelt out.
 
 redis-py's defaults change between releases (8.0 brought a socket time-out of 5 s and 10 hidden retries), so none of
-them is relied on. Retries are safe here because every verb may be sent twice; a blocking read gets none.
+them is relied on. Retries are safe here because every verb may be sent twice; a blocking read gets none. They are
+made here and not by redis-py, which retries the handshake of each of its retries: 7 time-outs in place of 3.
 """
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any, NoReturn, TypeVar
 
 import redis
 import redis.asyncio
 import redis.asyncio.retry
 import redis.retry
-from redis.backoff import ExponentialBackoff
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -26,7 +29,9 @@ COMMAND_TIMEOUT_MS = 5_000
 BLOCK_MS = 1_000
 """How long a blocking read waits. Well below any socket time-out: a BLOCK at or over it never answers."""
 
+_FIRST_PAUSE_S = 0.1
 _UNAVAILABLE = (RedisConnectionError, RedisTimeoutError, OSError)
+_WORTH_A_RETRY = (*_UNAVAILABLE, ReadOnlyError)
 _AWAY = ("LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
 
 
@@ -44,6 +49,12 @@ def _settings(name: str, timeout_ms: int) -> dict[str, Any]:
         # Nothing was done, and after a failover the address may mean another server: redis-py closes the connection.
         "retry_on_error": [ReadOnlyError],
     }
+
+
+def _pauses_s(retries: int) -> Iterator[float | None]:
+    """The pause after each attempt, a growing one; None: it was the last."""
+    yield from (_FIRST_PAUSE_S * 2**number for number in range(retries))
+    yield None
 
 
 def _raise(verb: str, error: Exception) -> NoReturn:
@@ -78,10 +89,11 @@ class SyncRedis:
             url,
             max_connections=max_connections,
             timeout=command_timeout_ms / 1000,
-            retry=redis.retry.Retry(ExponentialBackoff(cap=0.5, base=0.05), retries),
+            retry=redis.retry.Retry(NoBackoff(), 0),
             **_settings(name, command_timeout_ms),
         )
         self._redis: Any = redis.Redis(connection_pool=pool)
+        self._retries = retries
 
     def run(self, call: Call[T]) -> T:
         """Carry out one call.
@@ -90,14 +102,20 @@ class SyncRedis:
             RedisUnavailableError: No answer; whether the call was carried out is unknown.
             StreamMissingError, RedisRefusedError: Redis answered with an error.
         """
-        try:
+        for pause_s in _pauses_s(self._retries):
             try:
-                reply = self._redis.execute_command(*call.command)
-            except NoScriptError:
-                reply = self._redis.execute_command(*call.whole_script)
-        except (RedisError, OSError) as error:
-            _raise(call.verb, error)
-        return call.read(reply)
+                return call.read(self._send(call))
+            except (RedisError, OSError) as error:
+                if pause_s is None or not isinstance(error, _WORTH_A_RETRY):
+                    _raise(call.verb, error)
+            time.sleep(pause_s)
+        raise AssertionError("the last attempt has raised")
+
+    def _send(self, call: Call[Any]) -> Any:
+        try:
+            return self._redis.execute_command(*call.command)
+        except NoScriptError:
+            return self._redis.execute_command(*call.whole_script)
 
     def close(self) -> None:
         """Close every connection."""
@@ -121,21 +139,28 @@ class AsyncRedis:
             url,
             max_connections=max_connections,
             timeout=command_timeout_ms / 1000,
-            retry=redis.asyncio.retry.Retry(ExponentialBackoff(cap=0.5, base=0.05), retries),
+            retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
             **_settings(name, command_timeout_ms),
         )
         self._redis: Any = redis.asyncio.Redis(connection_pool=pool)
+        self._retries = retries
 
     async def run(self, call: Call[T]) -> T:
         """Carry out one call; errors as in `SyncRedis.run`."""
-        try:
+        for pause_s in _pauses_s(self._retries):
             try:
-                reply = await self._redis.execute_command(*call.command)
-            except NoScriptError:
-                reply = await self._redis.execute_command(*call.whole_script)
-        except (RedisError, OSError) as error:
-            _raise(call.verb, error)
-        return call.read(reply)
+                return call.read(await self._send(call))
+            except (RedisError, OSError) as error:
+                if pause_s is None or not isinstance(error, _WORTH_A_RETRY):
+                    _raise(call.verb, error)
+            await asyncio.sleep(pause_s)
+        raise AssertionError("the last attempt has raised")
+
+    async def _send(self, call: Call[Any]) -> Any:
+        try:
+            return await self._redis.execute_command(*call.command)
+        except NoScriptError:
+            return await self._redis.execute_command(*call.whole_script)
 
     async def info(self, *sections: str) -> dict[str, Any]:
         """The server's INFO, for start-up checks: versions, role, memory policy."""
