@@ -49,9 +49,12 @@ def fleet_on(redis_url: str, **env: str) -> Iterator[tuple[Fleet, FakeAwsProcess
 
 
 @pytest.mark.deadline(180)
-def test_daemons_killed_every_two_seconds_lose_and_double_nothing(redis_url: str, td: Client, tmp_path: Path) -> None:
-    rng = random.Random(7)
-    with redis.Redis.from_url(redis_url) as raw, fleet_on(redis_url) as (fleet, aws):
+@pytest.mark.parametrize("quarantine_after", ["0", "3"], ids=["no quarantine", "quarantine"])
+def test_daemons_killed_every_two_seconds_lose_and_double_nothing(
+    redis_url: str, td: Client, tmp_path: Path, quarantine_after: str
+) -> None:
+    rng, env = random.Random(7), {"TRIGGERD_QUARANTINE_AFTER": quarantine_after}
+    with redis.Redis.from_url(redis_url) as raw, fleet_on(redis_url, **env) as (fleet, aws):
         handles = td.defer_many({"trigger": trigger, "timeout": 600} for trigger in triggers(10_000, tmp_path, rng))
         for kill in range(KILLS):
             killed_s = time.monotonic()
