@@ -76,6 +76,7 @@ class Acts:
             "freeze a daemon, longer than its lease": lambda: self._freeze_daemon(1.5, 3.0),
             "SIGTERM a daemon": self._end_daemon,
             "kill -9 a Resumer": self._kill_resumer,
+            "freeze a Resumer, longer than its lease": self._freeze_resumer,
             "restart Valkey": lambda: self._restart_server(signal.SIGTERM),
             "kill -9 Valkey": lambda: self._restart_server(signal.SIGKILL),
             "freeze Valkey": self._freeze_server,
@@ -131,6 +132,11 @@ class Acts:
 
     def _kill_resumer(self) -> None:
         self._rng.choice(self._system.resumers).kill()
+
+    def _freeze_resumer(self) -> None:
+        process = self._rng.choice(self._system.resumers).process
+        process.send_signal(signal.SIGSTOP)
+        self._later.do(self._rng.uniform(1.5, 3.0) * LEASE_MS / 1000, lambda: process.send_signal(signal.SIGCONT))
 
     def _restart_server(self, number: signal.Signals) -> None:
         if not self._server_busy:

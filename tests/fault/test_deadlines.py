@@ -70,7 +70,7 @@ def test_a_trigger_times_out_within_2_s_of_its_deadline_though_its_owner_does_no
         daemon = None
         if owner != "nobody":
             daemon = stack.enter_context(DaemonProcess(redis_url, env=ENV | aws.env()))
-        trigger = endless(td, "job", 3)
+        trigger = endless(td, "job", 2)
         deadline_ms = deadline_of(trigger)
         if daemon is not None:
             eventually_sync(lambda: trigger.status() == "running")
