@@ -1,6 +1,8 @@
 """One daemon behind a proxy, its server, and what must be true of both while Redis is in trouble and after it."""
 
 import os
+import signal
+import sys
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -9,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from tests.support.daemon_process import DaemonProcess
@@ -37,6 +40,10 @@ KEYS = QueueKeys("default")
 EVENTS = KEYS.events("default")
 
 
+FLAVOURS = ["valkey9", "redis6.2"]
+each_server = pytest.mark.parametrize("scene", [(flavour,) for flavour in FLAVOURS], indirect=True, ids=FLAVOURS)
+
+
 def sha(verb: str) -> bytes:
     """What a request of this verb carries."""
     return script(verb).sha.encode()
@@ -46,6 +53,25 @@ def durable_server(folder: Path, flavour: str = "valkey9", *options: str) -> Emb
     """A server that keeps what it has acknowledged, over a kill -9 too; not started yet."""
     options = ("--appendfsync", "always", *options)
     return EmbeddedServer(binary=redis_binaries()[flavour], folder=folder, appendonly=True, options=options)
+
+
+def kill(server: EmbeddedServer) -> None:
+    """kill -9."""
+    os.kill(server.pid, signal.SIGKILL)
+    server.stop()
+
+
+@contextmanager
+def raw_of(server: EmbeddedServer) -> Iterator[Any]:
+    """A client of the server itself."""
+    with redis.Redis.from_url(server.url) as raw:
+        yield raw
+
+
+def pause(seconds: float) -> None:
+    """What is waited for is that the trouble has lasted for so long."""
+    began_s = monotonic_s()
+    eventually_sync(lambda: monotonic_s() - began_s > seconds, seconds + 5)
 
 
 class Scene:
@@ -175,3 +201,4 @@ def scene_of(server: EmbeddedServer, folder: Path) -> Iterator[Scene]:
             yield scene
         finally:
             scene.close()
+            sys.stderr.write(daemon.log_text)  # pytest shows it with a failure only

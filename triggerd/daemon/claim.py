@@ -209,7 +209,7 @@ class Claimer:
             loaded += await self._load([entry for entry in page if not runs.runs_entry(entry)])
             self.last_cycle_s = monotonic_s()
             page = await self._redis.run(triggers.pending(name, page[-1]))
-        lost = [run for run in ran_before if run.entry not in ours and not run.settling]
+        lost = [run for run in ran_before if run.entry not in ours and not run.settling and not run.over]
         for run in lost:
             run.stop(StopCause.RELEASED)
         self._metrics.audits.inc()
