@@ -1,6 +1,7 @@
 """When an AWS wait stores how it stands, so that its budget and its counts survive the move to another daemon."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 from triggerd.errors import TriggerdError, message_of
@@ -58,11 +59,9 @@ class WaitCheckpoints:
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=STOPPED_WITHIN_S)
             return
-        try:
+        with contextlib.suppress(TimeoutError):  # not logged: it costs some counts, and may be thousands of waits
             async with asyncio.timeout(STOPPED_WITHIN_S):
                 await self._send()
-        except TimeoutError:
-            self._context.log.warning("the last checkpoint of a wait took too long, some counts are lost")
 
     async def close(self) -> None:
         """The wait is over: what has not been stored by now is of no use any more."""
