@@ -386,6 +386,16 @@ def test_a_record_damaged_by_hand_harms_neither_its_batch_nor_its_owner(redis: S
     assert [trigger.adoptions for trigger in redis.run(LEASES.adopt("b", "a", 10)).triggers] == [1, 1]
 
 
+def test_an_event_that_comes_after_its_own_daemons_sweep_is_refused(redis: SyncRedis) -> None:
+    """It counted as published, because the sweep had put this daemon's name and the same seq into `done`."""
+    enqueue(redis, "fires", "cannot run", timeout_ms=1)
+    fires, cannot_run = claim(redis)
+    eventually_sync(lambda: redis.run(QUEUE.expire("a", RETENTION_MS)))
+    assert publish(redis, fires) == publish(redis, fires, final=False) == FINISHED_BY_ANOTHER
+    burial = Burial("cannot run", cannot_run.entry, 1, "undecodable", "no msgpack", EVENT)
+    assert redis.run(DEAD.bury("a", [burial], RETENTION_MS)) == [FINISHED_BY_ANOTHER]
+
+
 def test_a_trigger_that_cannot_be_expired_does_not_stand_in_the_way_of_others(redis: SyncRedis) -> None:
     command(redis, "SET", KEYS.events("broken"), "no stream")
     enqueue(redis, *(f"stuck{n}" for n in range(3)), timeout_ms=1, reply_to="broken")

@@ -10,7 +10,7 @@ local function one(i)
   if not r[1] then
     local done = redis.call('GET', P .. KEY.DONE .. id)
     if not done then return -2 end
-    if string.match(done, '^%S+ %d+ %d+ ([^\n]*)\n') == consumer then return 0 end
+    if string.match(done, '^failed %d+ %d+ ([^\n]*)\n') == consumer then return 0 end
     return -1
   end
   if r[1] ~= entry or not owned_by(entry, consumer) then return -3 end
