@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from triggerd import AsyncClient, Client
 from triggerd.cli.config import load
@@ -11,6 +13,7 @@ from triggerd.envelope import MAX_ENVELOPE_BYTES, TriggerReader, decode_trigger,
 from triggerd.errors import (
     ConfigError,
     EnvelopeDecodeError,
+    EnvelopeError,
     EnvelopeSignatureError,
     EnvelopeTooLargeError,
     EnvelopeUnsignedError,
@@ -109,6 +112,14 @@ def test_nothing_is_decoded_before_the_signature_holds() -> None:
         reader(NEW).read(KEYS.sign("trigger", "default", garbage))
     with pytest.raises(EnvelopeVersionError):
         reader(NEW).read(KEYS.sign("trigger", "default", b"\x96\x02\xc4\x00\xa1a\xc4\x01\x80"))
+
+
+@given(st.binary(max_size=100), st.integers(0, 400), st.integers(0, 400))
+def test_whatever_is_written_into_an_envelope_is_refused_with_a_typed_error(piece: bytes, start: int, end: int) -> None:
+    changed = signed()[:start] + piece + signed()[end:]
+    if changed != signed():
+        with pytest.raises(EnvelopeError):
+            reader(NEW).read(changed)
 
 
 def test_what_is_over_the_readers_limit_is_not_even_hashed() -> None:
