@@ -8,6 +8,7 @@ import pytest
 from tests.support.fake_aws import FakeAws, Fault
 from triggerd.aws import Aws
 from triggerd.aws.local import open_aws
+from triggerd.clock import wall_ms
 from triggerd.errors import AwsCallError
 from triggerd.testing import LocalContext, run_trigger
 from triggerd.triggers.aws import AwsWaiterTrigger
@@ -70,6 +71,20 @@ async def test_each_way_to_fail_is_an_error_event(
     answered = error_type not in ("waiter_definition", "config")
     assert (event.details["polls"] > 0) is (event.details["waited_s"] > 0) is answered
     assert (event.details["last_status"] is not None) is (answered and error_code is None)
+
+
+async def test_a_restored_wait_goes_on_and_a_foreign_checkpoint_begins_it_anew(
+    fake: FakeAws, aws: Aws, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.script("GetCrawler", _crawler("READY", Status="SUCCEEDED"))
+    moved = [wall_ms() - 60_000, wall_ms() - 1, 5, "RUNNING"]
+    event = await run_trigger(_trigger(), aws=aws, restored=moved)
+    assert (event.details["polls"], event.details["last_status"]) == (6, "READY")
+    assert 60 <= event.details["waited_s"] < 90
+    assert "begins anew" not in caplog.text
+    event = await run_trigger(_trigger(), aws=aws, restored={"somebody": "else's"})
+    assert (event.payload["status"], event.details["polls"]) == ("success", 1)
+    assert "waiter glue crawler_ready begins anew: what was restored is not the state of a wait" in caplog.text
 
 
 def _held(aws: Aws, trigger: AwsWaiterTrigger) -> AwsWaiterTrigger:

@@ -18,12 +18,13 @@ class WaitCheckpoints:
     and none while there is nothing to store.
     """
 
-    __slots__ = ("_context", "_last", "_stored", "_task", "_wanted")
+    __slots__ = ("_context", "_ends_s", "_last", "_polls", "_task", "_wanted")
 
     def __init__(self, context: TriggerContext) -> None:
         self._context = context
         self._last: Progress | None = None
-        self._stored: Progress | None = None  # or on its way
+        self._polls = 0  # of what was stored last, or is on its way
+        self._ends_s: float | None = None
         self._wanted: Progress | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -38,18 +39,18 @@ class WaitCheckpoints:
     def polled(self, progress: Progress) -> None:
         """Take note of a poll, and have its state stored where it is time."""
         if self._last is None and progress.polls > 1:
-            self._stored = progress  # an earlier run has stored nearly the same
+            self._polls, self._ends_s = progress.polls, _ends_s(progress)  # an earlier run has stored nearly the same
         self._last = progress
         if progress.next_poll_s > 0 and self._is_due(progress):
-            self._stored = self._wanted = progress
+            self._wanted, self._polls, self._ends_s = progress, progress.polls, _ends_s(progress)
             if self._task is None:
                 self._task = asyncio.create_task(self._send(), name=f"checkpoint {self._context.trigger_id}")
 
     def _is_due(self, progress: Progress) -> bool:
-        if self._stored is None or progress.polls >= 2 * self._stored.polls:
-            return progress.polls > 0
-        ends_s, stored_s = _ends_s(progress), _ends_s(self._stored)
-        return ends_s is not None and (stored_s is None or ends_s - stored_s > progress.next_poll_s)
+        if progress.polls >= max(1, 2 * self._polls):
+            return True
+        ends_s = _ends_s(progress)
+        return ends_s is not None and (self._ends_s is None or ends_s - self._ends_s > progress.next_poll_s)
 
     async def stop(self) -> None:
         """The run is stopped: store where it stands, unless Redis takes too long."""
