@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 from triggerd.clock import wall_ms
 from triggerd.daemon.consumer import Backoff
 from triggerd.daemon.loading import Loader
-from triggerd.daemon.quarantine import PROBATION_S, QUARANTINE_BATCH, Quarantine
+from triggerd.daemon.quarantine import PROBATION_S, QUARANTINE_BATCH, SHORTEST_RETRIAL_S, Quarantine
 from triggerd.daemon.quarantine_process import SandboxError, how_ended
 from triggerd.daemon.quarantine_suspect import Suspect
 from triggerd.daemon.registry import Registry
@@ -173,8 +173,16 @@ async def test_a_poison_among_200_is_found_by_halves_and_buried_alone(
     assert outbox.fired() == set(outbox.absolved) == set(names) - {"t37"}
     assert script.trials[0][0] == names[:QUARANTINE_BATCH]
     assert len(script.trials) < 20
+    assert script.trials.count((["t37"], SHORTEST_RETRIAL_S)) == 2
     assert value(metrics, "triggerd_triggers_quarantined") == 0
     assert (value(metrics, "triggerd_quarantine_crashes_total") or 0) >= 6
+
+
+async def test_a_single_crash_alone_may_be_somebody_elses_doing(runner: Runner, script: Script, outbox: Kept) -> None:
+    script.act = lambda _suspects, _: "was killed by SIGKILL" if len(script.trials) == 1 else None
+    await run_all(runner, [suspect("t1")])
+    assert outbox.buried == []
+    assert outbox.fired() == {"t1"}
 
 
 async def test_two_poisons_in_one_batch_are_both_found(runner: Runner, script: Script, outbox: Kept) -> None:

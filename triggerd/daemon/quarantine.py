@@ -3,7 +3,7 @@
 Redis counts how often an owner of a trigger died uncleanly. All that one daemon had run look alike then: the one that
 killed it, and those that merely shared its process. From `quarantine_after` on, such a *suspect* runs in a child. Where
 the child lives through the probation, they are absolved and go on in the daemon's own process; where it crashes, they
-are tried again by halves, until it crashes over a single one. Only that one is buried.
+are tried again by halves, down to a single one. Only one that ends its child all alone, twice, is buried.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 
 from triggerd.clock import monotonic_s
 from triggerd.daemon.consumer import Backoff, end_task
-from triggerd.daemon.quarantine_process import Sandbox, SandboxError
+from triggerd.daemon.quarantine_process import Sandbox
 from triggerd.daemon.quarantine_suspect import Child, Suspect, Verdict
-from triggerd.errors import PoisonError
+from triggerd.errors import PoisonError, message_of
 from triggerd.logs import get_logger
 from triggerd.metrics import Metrics
 from triggerd.settings import Settings
@@ -27,7 +27,9 @@ PROBATION_S = 3.0
 PROBATION_GROWS = 4
 """Whoever was absolved and is suspected once more is tried this many times as long: it may kill late."""
 LONGEST_PROBATION_S = 3_600.0
-SHORTEST_RETRIAL_S = 1.0
+SHORTEST_RETRIAL_S = 0.5
+CRASHES_ALONE = 2
+"""The first might be somebody else's doing: the kernel's, out of memory, or an operator's kill."""
 URGENT_WITHIN_S = 60.0
 """For suspects whose remote work is to be stopped: on_cancel() may take 30 s."""
 
@@ -119,22 +121,28 @@ class Ward:
                 return
             log.info("suspects on probation", suspects=len(batch), seconds=trial_s, waiting=len(self._waiting))
             try:
-                child = await self._start()
-            except SandboxError as error:
-                log.error("no quarantine: suspects wait", suspects=len(batch), error=str(error))  # noqa: TRY400 - said
+                await self._try(batch, trial_s)
+            except Exception as error:  # no memory for a child, or a bug: nobody may be forgotten for it
+                log.exception("no quarantine, suspects wait", suspects=len(batch), error=message_of(error))
                 self._halves.append((batch, trial_s))
                 await asyncio.sleep(self._backoff.next_s())
-                continue
-            self._backoff.reset()
-            began_s = monotonic_s()
-            try:
-                crash = await child.probe(batch, trial_s)
-            finally:
-                await child.close()
-            if crash is None:
-                self._survived(batch, trial_s)
             else:
-                self._crashed(batch, trial_s, crash, monotonic_s() - began_s)
+                self._backoff.reset()
+
+    async def _try(self, batch: list[Suspect], trial_s: float) -> None:
+        child = await self._start()
+        began_s = monotonic_s()
+        try:
+            crash = await child.probe(batch, trial_s)
+        finally:
+            await child.close()
+        left = [suspect for suspect in batch if suspect.waits]
+        if crash is None:
+            self._survived(left, trial_s)
+        else:
+            self._metrics.quarantine_crashes.inc()
+            log.warning("a child process crashed", how=crash, suspects=len(batch), unfinished=len(left))
+            self._crashed(batch, left, trial_s, crash, monotonic_s() - began_s)
 
     def _next(self) -> tuple[list[Suspect], float]:
         """Whom to try next and for how long; nobody: there is nobody."""
@@ -151,28 +159,26 @@ class Ward:
     def _has(self, suspect: Suspect) -> bool:
         return suspect.waits and suspect.ward is self
 
-    def _survived(self, batch: list[Suspect], trial_s: float) -> None:
-        left = [suspect for suspect in batch if suspect.waits]
+    def _survived(self, left: list[Suspect], trial_s: float) -> None:
         if trial_s < self._probation_s:  # cleared of one crash, not of all suspicion
             self._waiting.extend(left)
             return
         for suspect in left:
             suspect.decide(Verdict.ABSOLVED)
-        log.info("suspects absolved", suspects=len(left), ended=len(batch) - len(left))
+        log.info("suspects absolved", suspects=len(left))
         self._size = min(2 * self._size, MOST_IN_BATCH)
 
-    def _crashed(self, batch: list[Suspect], trial_s: float, how: str, after_s: float) -> None:
+    def _crashed(self, batch: list[Suspect], left: list[Suspect], trial_s: float, how: str, after_s: float) -> None:
         """The child has ended by itself, `after_s` after its suspects had been given to it."""
-        left = [suspect for suspect in batch if suspect.waits]
-        self._metrics.quarantine_crashes.inc()
-        log.warning("a child process crashed", how=how, suspects=len(batch), unfinished=len(left))
         if len(batch) == 1 and left:
-            left[0].decide(Verdict.POISON, how)
-            self._size = QUARANTINE_BATCH
-            return
-        if trial_s >= self._probation_s:
+            left[0].crashes_alone += 1
+            if left[0].crashes_alone >= CRASHES_ALONE:
+                left[0].decide(Verdict.POISON, how)
+                self._size = QUARANTINE_BATCH
+                return
+        elif trial_s >= self._probation_s:
             self._size = max(1, self._size // 2)  # should they crash only in company, they will pass in less of it
-        # Long enough for the same to happen again, short where it happened at once: that many times it will.
+        # Time for the same to happen again, short where it happened at once: as many times as it takes.
         again_s = min(2 * self._probation_s, max(SHORTEST_RETRIAL_S, 4 * after_s))
         middle = (len(left) + 1) // 2
         self._halves += [(half, again_s) for half in (left[middle:], left[:middle]) if half]

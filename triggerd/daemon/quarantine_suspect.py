@@ -42,6 +42,7 @@ class Suspect:
         self._envelope = envelope
         self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self.why = ""
+        self.crashes_alone = 0
         self.sandbox: Child | None = None
         self.ward: object = None  # where it waits for its turn
         self.when_urgent: Callable[[Suspect], None] | None = None

@@ -4,7 +4,7 @@ Whatever the trigger does (raise, return nothing, yield nonsense) becomes the `f
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from triggerd.clock import wall_ms
@@ -72,7 +72,7 @@ class Runner:
         self.runs.add(run)
         if first_claim:
             self._metrics.pickup_latency.observe(max(0, wall_ms() - claimed.deferred_ms) / 1000)
-        run.task = asyncio.create_task(self._guarded(run, self._run(run, claimed)), name=f"trigger {run.id}")
+        run.task = asyncio.create_task(self._run(run, claimed), name=f"trigger {run.id}")
 
     def cancel(self, trigger_id: str, by: str) -> None:
         """The user's explicit cancel, if that trigger runs here."""
@@ -87,10 +87,20 @@ class Runner:
                 run.cause = StopCause.STOPPING  # a hint was faster, and said only half
             run.stop(StopCause.STOPPING)
 
-    async def _guarded(self, run: Run, work: Coroutine[Any, Any, None]) -> None:
-        """Whatever a trigger's code can raise, its caller hears, and its place becomes free."""
+    async def _run(self, run: Run, claimed: ClaimedTrigger | None, deaf: str = "") -> None:
+        """A run's task: a trigger from its claim on, or what is left to do without the step that is `deaf`.
+
+        Whatever a trigger's code can raise, its caller hears, and its place becomes free.
+        """
         try:
-            await work
+            if claimed is None:
+                self._enter(run)
+                await self._carry_out(run, deaf)
+                return
+            run.trigger = await self._load(run, claimed)
+            del claimed  # the envelope is not needed any more, and a wait may last for days
+            if run.trigger is not None:
+                await self._attend(run, run.trigger)
         except _AbandonedError:
             return
         except BaseException as error:
@@ -107,12 +117,6 @@ class Runner:
         log.error("a run broke", trigger_id=run.id, error=message_of(error), exc_info=error)
         if not run.over:
             await self._outbox.end(run, "failed", described(error))
-
-    async def _run(self, run: Run, claimed: ClaimedTrigger) -> None:
-        run.trigger = await self._load(run, claimed)
-        del claimed  # the envelope is not needed any more, and a wait may last for days
-        if run.trigger is not None:
-            await self._attend(run, run.trigger)
 
     async def _load(self, run: Run, claimed: ClaimedTrigger) -> Any | None:
         """The trigger, ready to run; None: it was buried and its caller told, or has ended in quarantine."""
@@ -239,12 +243,7 @@ class Runner:
         self._metrics.abandoned.labels(label).inc()
         log.error("abandoned: it heeds no cancellation", trigger_id=run.id, classpath=run.classpath, step=step)
         self.runs.let_go(run)
-        run.task = asyncio.create_task(self._guarded(run, self._end_without(run, step)), name=f"trigger {run.id}")
-
-    async def _end_without(self, run: Run, deaf: str) -> None:
-        """Bring an abandoned run to its end."""
-        self._enter(run)
-        await self._carry_out(run, deaf)
+        run.task = asyncio.create_task(self._run(run, None, step), name=f"trigger {run.id}")
 
     async def _give_up(self, run: Run, error: EnvelopeError | LoadError | PoisonError) -> None:
         """The trigger cannot be run at all."""

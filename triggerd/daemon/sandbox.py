@@ -6,7 +6,6 @@ letters go through a pipe to the daemon, which alone owns the triggers and answe
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -55,13 +54,20 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP):
         signal.signal(number, signal.SIG_IGN)
     orders, reports = _take_pipe()
-    with contextlib.suppress(OSError, AttributeError):  # Linux only; elsewhere the pipe's end must do
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _die_with_parent()
     if os.getppid() == parent:
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
         loop.run_until_complete(_serve(orders, reports))
     os._exit(0)  # whatever a trigger may have left behind
+
+
+def _die_with_parent() -> None:
+    """Even with a blocked event loop. Linux only; elsewhere, and where ctypes is forbidden, the pipe's end must do."""
+    with contextlib.suppress(Exception):
+        import ctypes  # noqa: PLC0415 - where memory must not be executable, its import may fail
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _take_pipe() -> tuple[int, int]:
