@@ -107,7 +107,8 @@ class LiveSystem:
             resumer.close()
 
     def _new_resumer(self) -> ResumerProcess:
-        flags = ("--lease-ms", str(LEASE_MS), "--result-ttl-s", str(RESULT_TTL_S))
+        # Some work in each handler, so that a kill meets one.
+        flags = ("--lease-ms", str(LEASE_MS), "--result-ttl-s", str(RESULT_TTL_S), "--work-s", "0.002")
         return ResumerProcess(self.proxy.url, self.resumed_path, *flags).start()
 
 

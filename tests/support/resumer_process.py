@@ -100,6 +100,7 @@ def _main(arguments: Sequence[str]) -> None:
     parser.add_argument("path")
     parser.add_argument("--lease-ms", type=int, default=1500)
     parser.add_argument("--hold", default="", help="handlers wait until this file is there")
+    parser.add_argument("--work-s", type=float, default=0.0, help="seconds that each handler takes")
     parser.add_argument("--result-ttl-s", type=float, default=3600)
     options = parser.parse_args(arguments)
     # One write for each line: a process killed in between leaves whole lines, and two do not mix theirs.
@@ -118,6 +119,7 @@ def _main(arguments: Sequence[str]) -> None:
         os.write(out, (json.dumps({"what": "begin", **line}) + "\n").encode())
         while options.hold and not Path(options.hold).exists():
             time.sleep(0.02)
+        time.sleep(options.work_s)
         os.write(out, (json.dumps({"what": "end", **line}) + "\n").encode())
 
     resumer.run()
