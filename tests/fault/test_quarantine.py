@@ -13,6 +13,7 @@ import redis
 
 from tests.support import poison_triggers
 from tests.support.daemon_process import records_of
+from tests.support.fake_aws import FakeAws
 from tests.support.fault_triggers import StepsTrigger
 from tests.support.fleet import Fleet
 from tests.support.poison_triggers import AT_IMPORT, PoisonTrigger, ProcessTrigger
@@ -21,15 +22,19 @@ from tests.support.waiting import eventually_sync
 from triggerd import Client
 from triggerd.clock import wall_ms
 from triggerd.daemon import quarantine_process
+from triggerd.daemon.outbox import RunOutbox
 from triggerd.daemon.quarantine_process import Sandbox, SandboxError
-from triggerd.daemon.quarantine_suspect import Suspect
+from triggerd.daemon.quarantine_suspect import Suspect, Verdict
 from triggerd.daemon.runs import Run
 from triggerd.envelope import TriggerEnvelope, pack
 from triggerd.event import decode_event
 from triggerd.handle import Handle
 from triggerd.keys import ADOPTIONS, QUARANTINED, SEQ, TRIGGER_GROUP, QueueKeys
-from triggerd.settings import Settings
-from triggerd.streams.trigger_queue import ClaimedTrigger
+from triggerd.metrics import Metrics
+from triggerd.settings import AwsSettings, ConnectionSettings, Settings
+from triggerd.streams.trigger_queue import ClaimedTrigger, Publication
+from triggerd.trigger import BaseTrigger
+from triggerd.triggers.aws import AwsWaiterTrigger
 
 ENV = {
     "TRIGGERD_ALLOW": "tests.support.triggers.*,tests.support.fault_triggers.*,tests.support.poison_*",
@@ -179,32 +184,55 @@ def test_a_suspect_can_be_cancelled_and_times_out_and_keeps_its_events_and_its_c
     assert [number for number, _ in itertools.groupby(numbers)] == [*range(60), None]
 
 
-class Unused:
-    """The outbox of a suspect that comes to nothing."""
+class Published:
+    """The other end of a suspect's outbox."""
 
-    def __getattr__(self, verb: str) -> Any:
-        raise AssertionError(f"{verb} was not to be called")
+    def __init__(self) -> None:
+        self.items: list[Publication] = []
+
+    async def publish(self, item: Publication) -> bool:
+        self.items.append(item)
+        return True
+
+    async def checkpoint(self, trigger_id: str, entry: str, value: bytes) -> bool:
+        return True
 
 
-def suspect_of(trigger: PoisonTrigger) -> Suspect:
-    outbox: Any = Unused()
+def suspect_of(trigger: BaseTrigger, published: Published) -> Suspect:
     classpath, kwargs = trigger.serialize()
     claimed = ClaimedTrigger(
         entry="1-0", id="t", env=b"", reply_to="", deadline_ms=wall_ms() + 60_000, cancel=None, seq=0, checkpoint=None,
         adoptions=3, deferred_ms=0,
     )  # fmt: skip
+    outbox: Any = published
     run = Run(claimed, lambda _run, _step: None)
-    return Suspect(run, claimed, TriggerEnvelope(classpath, pack(kwargs), b""), outbox)
+    envelope = TriggerEnvelope(classpath, pack(kwargs), b"")
+    return Suspect(run, claimed, envelope, RunOutbox(outbox, Metrics("test", [])))
 
 
 async def test_a_child_whose_event_loop_is_blocked_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quarantine_process, "HANG_AFTER_S", 1.0)
     sandbox = await Sandbox.start(Settings(allow=(f"{poison_triggers.__name__}.*",)))
-    suspect = suspect_of(PoisonTrigger("block"))
+    suspect = suspect_of(PoisonTrigger("block"), Published())
     how = await sandbox.probe([suspect], 3.0)
     await sandbox.close()
     assert how == "had its event loop blocked for 1 s"
     assert suspect.waits
+
+
+async def test_a_child_waits_on_aws_with_the_daemons_connections() -> None:
+    async with FakeAws("glue") as fake:
+        fake.script("GetJobRun", {"JobRun": {"JobRunState": "RUNNING"}}, {"JobRun": {"JobRunState": "SUCCEEDED"}})
+        connection = ConnectionSettings(region="us-east-1", endpoint_url=fake.url)
+        sandbox = await Sandbox.start(Settings(aws=AwsSettings(connections={"default": connection})))
+        published = Published()
+        run = {"JobName": "etl", "RunId": "jr_1"}
+        suspect = suspect_of(AwsWaiterTrigger("glue", "job_complete", run, delay=0.1, max_attempts=100), published)
+        assert await sandbox.probe([suspect], 30.0) is None
+        await sandbox.close()
+    assert await suspect.verdict is Verdict.ENDED
+    (item,) = published.items
+    assert decode_event("t", 1, item.outcome, item.event)["status"] == "success"
 
 
 async def test_a_child_that_cannot_be_started_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
