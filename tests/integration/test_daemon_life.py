@@ -135,7 +135,7 @@ def test_the_endpoint_serves_metrics_and_health(redis_url: str, td: Client) -> N
         td.defer(SuccessTrigger(1), reply_to=None).result(timeout=10)
         assert get(f"{daemon.http_url}/livez?verbose") == (200, "[+]loop\nok\n")
         eventually_sync(lambda: get(f"{daemon.http_url}/readyz")[0] == 200)
-        assert get(f"{daemon.http_url}/readyz?verbose")[1] == "[+]started\n[+]not draining\n[+]redis\nok\n"
+        assert get(f"{daemon.http_url}/readyz?verbose")[1] == "[+]started\n[+]not draining\n[+]not quiet\n[+]redis\nok\n"
         text = get(f"{daemon.http_url}/metrics")[1]
         assert 'triggerd_triggers_finished_total{outcome="fired",trigger="SuccessTrigger"} 1.0' in text
         assert 'triggerd_triggers_finished_total{outcome="failed",trigger="AwsWaiterTrigger"} 0.0' in text

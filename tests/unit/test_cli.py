@@ -113,7 +113,7 @@ def run(*arguments: str, **env: str) -> Result:
     ("arguments", "words"),
     [
         (["shwo"], "no command 'shwo', did you mean 'show'? (try 'triggerd --help')"),
-        (["frobnicate"], "there are run, submit, show, dead, quiet, wait, waiters"),
+        (["frobnicate"], "there are run, submit, show, dead, quiet, doctor, wait, waiters"),
         (["--bogus"], "(try 'triggerd --help')"),
         (["show"], "Missing argument 'ID' (try 'triggerd show --help')"),
         (["show", "x", "--config", "missing.toml"], "config file = 'missing.toml'"),
@@ -132,7 +132,7 @@ def test_wrong_usage_is_one_line_on_stderr_and_exit_2(arguments: list[str], word
 
 def test_every_command_has_help_with_an_example() -> None:
     dead = [["dead", *verb] for verb in ([], ["ls"], ["show"], ["replay"], ["drop"])]
-    for arguments in ([], ["submit"], ["show"], ["quiet"], ["wait"], ["waiters"], *dead):
+    for arguments in ([], ["submit"], ["show"], ["quiet"], ["doctor"], ["wait"], ["waiters"], *dead):
         done = run(*arguments, "--help")
         assert done.exit_code == 0
         assert "    triggerd " in done.stdout

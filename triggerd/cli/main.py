@@ -37,6 +37,7 @@ COMMANDS = {
     "show": "Say all that is known of one trigger.",
     "dead": "See, replay and drop dead letters: what could not be run.",
     "quiet": "Ask daemons to take nothing new, before they are stopped say.",
+    "doctor": "Find what is wrong with Redis and the queues.",
     "wait": "Wait on AWS here and now, without daemon and Redis.",
     "waiters": "List, explain and check waiters.",
 }

@@ -87,7 +87,7 @@ class Daemon:
         registry = Registry(self._settings.allow, await asyncio.to_thread(announced_triggers))
         for label in registry.labels:
             self._metrics.trigger(label)
-        await wait_for_redis(self._settings.redis)
+        await wait_for_redis(self._settings)
         shared = Shared(self._settings, registry, aws, self._metrics, self._capacity, self._quarantine)
         self._services = [QueueService(Consumer.of(queue, self.name), shared) for queue in self._settings.queues]
         if self._quiet:  # told so before there was anybody to tell

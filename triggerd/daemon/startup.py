@@ -1,63 +1,75 @@
-"""Checks of the Redis server before the daemon serves from it."""
+"""The daemon's start: it waits for Redis, and serves from no server that would cost it a trigger."""
 
 import asyncio
-from typing import Any
 
 from triggerd.daemon.consumer import Backoff
-from triggerd.errors import ConfigError, RedisRefusedError, RedisUnavailableError
+from triggerd.daemon.doctor import examine
+from triggerd.daemon.finding import Finding
+from triggerd.errors import ConfigError, RedisUnavailableError
 from triggerd.logs import get_logger
-from triggerd.settings import RedisSettings
+from triggerd.settings import Settings
 from triggerd.streams.connection import AsyncRedis
 
-_OLDEST = (6, 2)
+_SAY_EVERY = 20  # attempts
+_CONNECTIONS = 3
 
 log = get_logger("triggerd.startup")
 
 
-async def wait_for_redis(settings: RedisSettings) -> None:
+async def wait_for_redis(settings: Settings) -> None:
     """Return once the server answers as a master and is fit to hold queues. Waits as long as it takes, and says so.
 
     Raises:
-        ConfigError: The server is too old, or throws keys away when its memory is full.
+        ConfigError: The doctor refuses the server.
     """
     redis = AsyncRedis(
-        settings.url,
+        settings.redis.url,
         name="triggerd-startup",
-        command_timeout_ms=settings.command_timeout_ms,
+        command_timeout_ms=settings.redis.command_timeout_ms,
         retries=0,
-        max_connections=1,
+        max_connections=_CONNECTIONS,
     )
-    backoff = Backoff(first_s=settings.connect_retry_ms / 1000, longest_s=settings.connect_retry_ms / 1000)
+    pause_s = settings.redis.connect_retry_ms / 1000
+    backoff = Backoff(first_s=pause_s, longest_s=pause_s)
+    findings: list[Finding] | None = None
     try:
-        while True:
-            try:
-                info = await redis.info("server", "memory", "replication")
-                _check(info)
-            except RedisUnavailableError as error:
-                if backoff.failures % 20 == 0:
-                    log.warning("waiting for Redis", url=settings.url, error=str(error))
-                await asyncio.sleep(backoff.next_s())
-                continue
-            except RedisRefusedError as error:
-                log.warning("the server cannot be checked (INFO is refused)", error=str(error))
-                return
-            return
+        while findings is None:
+            findings = await _fit_server(redis, settings, backoff)
     finally:
         await redis.close()
+    _tell(findings)
 
 
-def _check(info: dict[str, Any]) -> None:
-    if info.get("role", "master") != "master":  # a failover under way: it ends without our doing
-        raise RedisUnavailableError("this server is a replica, it cannot be written to")
-    # Valkey reports the Redis version whose behaviour it has, 7.2.4, besides its own.
-    version = str(info.get("redis_version", "0.0"))
-    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
-        raise ConfigError("redis.url", f"Redis {version}", "Redis 6.2 or newer, or Valkey, is needed")
-    policy = info.get("maxmemory_policy", "noeviction")
-    if int(info.get("maxmemory", 0)) > 0 and policy != "noeviction":
-        raise ConfigError(
-            "redis.url",
-            f"maxmemory-policy {policy}",
-            "it deletes leases and results when memory is full; set `maxmemory-policy noeviction`",
-        )
-    log.info("Redis answers", version=info.get("valkey_version", version), server=info.get("server_name", "redis"))
+async def _fit_server(redis: AsyncRedis, settings: Settings, backoff: Backoff) -> list[Finding] | None:
+    """What the doctor finds; None, after a pause, where it has to be tried again."""
+    try:
+        findings = await examine(redis, settings)
+        _check_servable(findings)
+    except RedisUnavailableError as error:
+        if backoff.failures % _SAY_EVERY == 0:
+            log.warning("waiting for Redis", url=settings.redis.url, error=str(error))
+        await asyncio.sleep(backoff.next_s())
+        return None
+    return findings
+
+
+def _check_servable(findings: list[Finding]) -> None:
+    for finding in findings:
+        if finding.level == "wait":  # a failover under way: it ends without our doing
+            raise RedisUnavailableError(f"{finding.about}: {finding.found}")
+    refusals = [finding for finding in findings if finding.level == "refuse"]
+    if refusals:
+        for also in refusals[1:]:
+            log.error("the server is not fit", about=also.about, found=also.found, advice=also.advice)
+        first = refusals[0]
+        raise ConfigError("redis.url", ..., f"{first.about}: {first.found}: {first.advice} (`triggerd doctor`)")
+
+
+def _tell(findings: list[Finding]) -> None:
+    """A line per warning, and one for all that is well."""
+    for finding in findings:
+        if finding.level == "warn":
+            log.warning("doctor", about=finding.about, found=finding.found, advice=finding.advice)
+    unchecked = [finding.about for finding in findings if finding.level == "unchecked"]
+    version = next((finding.found for finding in findings if finding.about == "version"), "")
+    log.info("Redis answers", server=version, not_checked=unchecked)
