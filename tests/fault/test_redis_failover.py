@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.proxy import Proxy
 from tests.support.servers import free_port
-from tests.support.trouble import FLAVOURS, KEYS, LEASE_MS, Scene, durable_server, each_server, kill, pause, raw_of
+from tests.support.trouble import FLAVOURS, KEYS, LEASE_MS, Scene, durable_server, kill, pause, raw_of
 from tests.support.waiting import eventually_sync
 from triggerd import Client
 from triggerd.embedded import EmbeddedServer
@@ -18,8 +18,12 @@ from triggerd.triggers.testing import SuccessTrigger
 LEASE_S = LEASE_MS / 1000
 
 
-@pytest.mark.parametrize("stale", ["yes", "no"], ids=["READONLY", "MASTERDOWN"])
-@each_server
+@pytest.mark.parametrize(
+    ("scene", "stale"),
+    [(("valkey9",), "yes"), (("redis6.2",), "yes"), (("valkey9",), "no")],
+    indirect=["scene"],
+    ids=["valkey9-READONLY", "redis6.2-READONLY", "MASTERDOWN"],
+)
 def test_a_master_turned_replica_and_back(scene: Scene, stale: str) -> None:
     with scene.trouble():
         scene.raw.config_set("replica-serve-stale-data", stale)

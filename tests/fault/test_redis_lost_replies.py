@@ -10,17 +10,17 @@ import pytest
 
 from tests.support.daemon_process import DaemonProcess
 from tests.support.resuming import running
-from tests.support.triggers import CountingTrigger
+from tests.support.triggers import CountingTrigger, FileTrigger
 from tests.support.trouble import ENV, EVENTS, KEYS, LEASE_MS, Scene, durable_server, scene_of, sha
 from tests.support.waiting import eventually_sync
 from triggerd import Client, Resumer
-from triggerd.keys import RESUMER_GROUP
+from triggerd.keys import RESUMER_GROUP, TRIGGER_GROUP
 from triggerd.streams.script import script
 from triggerd.triggers.testing import SuccessTrigger
 
 VERBS = (
     "enqueue", "claim", "load", "pending", "adopt", "publish", "checkpoint", "bury", "renew", "claim_events",
-    "begin_event", "ack",
+    "begin_event", "ack", "repair", "drain", "expire", "cancel",
 )  # fmt: skip
 AFTER_BYTES = [0, 3]
 """Of a reply arrives nothing, or its beginning."""
@@ -162,6 +162,53 @@ def test_adopt(shared: Scene, name: str, after_bytes: int) -> None:
     lost.wait(4 * LEASE_MS / 1000 + 5)
     shared.fire(name)
     shared.end_once(f"{name}-{number}" for number in range(5))
+
+
+def test_repair(shared: Scene, name: str, after_bytes: int) -> None:
+    shared.daemon.freeze()
+    shared.defer(name)
+    shared.raw.xreadgroup(TRIGGER_GROUP, "deleted by hand", {KEYS.triggers: ">"})
+    shared.raw.xgroup_delconsumer(KEYS.triggers, TRIGGER_GROUP, "deleted by hand")
+    shared.daemon.thaw()
+    lost = shared.proxy.lose_reply(sha("repair"), f"{name}-4".encode(), after_bytes=after_bytes)
+    with DaemonProcess(shared.proxy.url, env=ENV) as starting:
+        lost.wait()
+        shared.fire(name)
+        shared.end_once(f"{name}-{number}" for number in range(5))
+        assert starting.stop() == 0
+
+
+def test_drain(shared: Scene, name: str, after_bytes: int) -> None:
+    shared.daemon.freeze()
+    with DaemonProcess(shared.proxy.url, env=ENV) as leaving:
+        shared.defer(name)
+        eventually_sync(lambda: shared.pending() == 5)
+        lost = shared.proxy.lose_reply(sha("drain"), after_bytes=after_bytes)
+        assert leaving.stop() == 0
+        assert lost.happened
+    shared.daemon.thaw()
+    shared.fire(name)
+    shared.end_once(f"{name}-{number}" for number in range(5))
+
+
+def test_expire(shared: Scene, name: str, after_bytes: int) -> None:
+    lost = shared.proxy.lose_reply(sha("expire"), name.encode(), after_bytes=after_bytes)
+    shared.td.defer(FileTrigger(path="/nowhere"), id=name, timeout=0.2)
+    lost.wait()
+    shared.end_once([name])
+    assert shared.td.handle(name).result(timeout=1).outcome == "timed_out"
+    eventually_sync(lambda: shared.metric("triggerd_triggers_running") == 0)
+
+
+def test_cancel(shared: Scene, name: str, after_bytes: int) -> None:
+    shared.td.defer(FileTrigger(path="/nowhere"), id=name)
+    eventually_sync(lambda: shared.td.handle(name).status() == "running")
+    with Client(shared.proxy.url) as td:
+        lost = shared.proxy.lose_reply(sha("cancel"), name.encode(), after_bytes=after_bytes)
+        assert td.handle(name).cancel() in ("requested", "finished")  # the first of two requests may have done it
+        assert lost.happened
+    shared.end_once([name])
+    assert shared.td.handle(name).result(timeout=1).outcome == "cancelled"
 
 
 @pytest.mark.parametrize("verb", ["claim_events", "begin_event", "ack", "renew"])
