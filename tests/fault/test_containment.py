@@ -37,15 +37,15 @@ class Crowd:
         self._go.touch()
         assert {handle.result(timeout=10).outcome for handle in self._handles} == {"fired"}
         assert self.daemon.is_alive()
-        for metric in ("triggers_released", "triggers_adopted", "leases_lapsed"):
-            assert self.counted(metric) == 0, metric
+        assert self.counted("triggers_released", 'cause="released"') == 0
+        assert self.counted("triggers_adopted") == self.counted("leases_lapsed") == 0
 
     def counted(self, metric: str, label: str = "") -> float:
-        """The sum of a counter's series, of those that have `label`."""
+        """The sum of a metric's series, of those that have `label`."""
         with urllib.request.urlopen(f"{self.daemon.http_url}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"triggerd_{metric}_total")
-                   and label in line)  # fmt: skip
+        named = (f"triggerd_{metric}_total", f"triggerd_{metric}{{")
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(named) and label in line)
 
     def said(self, event: str, trigger_id: str) -> list[dict[str, Any]]:
         lines = self.daemon.log_records()
@@ -92,6 +92,20 @@ def test_an_on_cancel_that_exits_ends_with_the_cancelled_event(crowd: Crowd) -> 
     event = handle.result(timeout=10)
     assert event.outcome == "cancelled"
     assert "on_cancel() failed" in event["message"]
+    crowd.is_unharmed()
+
+
+def test_a_trigger_that_swallows_its_cancellation_is_settled_whether_it_was_cancelled_or_timed_out(
+    crowd: Crowd,
+) -> None:
+    classpath = f"{broken_triggers.__name__}.HeedsNoCancellation"
+    cancelled = crowd.td.defer((classpath, {}), timeout=60)
+    timed_out = crowd.td.defer((classpath, {}), timeout=2)
+    eventually_sync(lambda: crowd.counted("triggers_running", 'trigger="HeedsNoCancellation"') == 2)
+    cancelled.cancel()
+    assert timed_out.result(timeout=10).outcome == "timed_out"
+    assert cancelled.result(timeout=30).outcome == "cancelled"
+    eventually_sync(lambda: crowd.counted("triggers_abandoned", 'trigger="HeedsNoCancellation"') == 2, 20)
     crowd.is_unharmed()
 
 
