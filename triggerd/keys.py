@@ -4,7 +4,7 @@ With P = ``triggerd:{<queue>}:`` (one hash tag, so one slot per queue):
 
     P triggers            stream   id, reply, deadline, env (the trigger envelope) [, on_timeout]; group "triggerd"
     P trigger:<id>        hash     the record of a trigger in flight: entry, reply, deferred
-                                   [, seq, cancel, checkpoint, adoptions, quarantined, replay_of]
+                                   [, seq, publisher, cancel, checkpoint, adoptions, quarantined, replay_of]
     P done:<id>           string   "<outcome> <seq> <finished_ms> <by>\\n<event envelope>", PX result_ttl: finished
     P stopping:<id>       hash     the record of a trigger that has timed out and whose remote work its caller wants
                                    stopped: finished, its entry is kept until that call has ended
@@ -34,8 +34,8 @@ RELEASED = "released"
 ID, REPLY, DEADLINE, ENV = "id", "reply", "deadline", "env"
 ON_TIMEOUT = "on_timeout"  # after them, where the caller asked for the remote work to be stopped
 # Fields of the record.
-ENTRY, DEFERRED, SEQ, CANCEL, CHECKPOINT, ADOPTIONS, QUARANTINED, REPLAY_OF = (
-    "entry", "deferred", "seq", "cancel", "checkpoint", "adoptions", "quarantined", "replay_of",
+ENTRY, DEFERRED, SEQ, PUBLISHER, CANCEL, CHECKPOINT, ADOPTIONS, QUARANTINED, REPLAY_OF = (
+    "entry", "deferred", "seq", "publisher", "cancel", "checkpoint", "adoptions", "quarantined", "replay_of",
 )  # fmt: skip
 # Fields of an event entry (with ID and SEQ).
 OUTCOME, EVENT = "outcome", "event"
@@ -120,8 +120,8 @@ class QueueKeys:
 
 
 _FIELDS = (
-    ID, REPLY, DEADLINE, ENV, ON_TIMEOUT, ENTRY, DEFERRED, SEQ, CANCEL, CHECKPOINT, ADOPTIONS, QUARANTINED, REPLAY_OF,
-    OUTCOME, EVENT,
+    ID, REPLY, DEADLINE, ENV, ON_TIMEOUT, ENTRY, DEFERRED, SEQ, PUBLISHER, CANCEL, CHECKPOINT, ADOPTIONS, QUARANTINED,
+    REPLAY_OF, OUTCOME, EVENT,
 )  # fmt: skip
 _DEAD_FIELDS = (WHY, CODE, TIME, BYTES, FIELDS)
 _LUA_KEYS = ", ".join(

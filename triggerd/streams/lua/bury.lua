@@ -6,7 +6,7 @@ local consumer, retention_ms = ARGV[1], ARGV[2]
 local function one(i)
   local id, entry, seq, code, why, event = unpack(ARGV, i, i + 5)
   local record = P .. KEY.RECORD .. id
-  local r = redis.call('HMGET', record, F.ENTRY, F.REPLY, F.CANCEL)
+  local r = redis.call('HMGET', record, F.ENTRY, F.REPLY, F.CANCEL, F.SEQ)
   if not r[1] then
     local done = redis.call('GET', P .. KEY.DONE .. id)
     if not done then return -2 end
@@ -14,6 +14,7 @@ local function one(i)
     return -1
   end
   if r[1] ~= entry or not owned_by(entry, consumer) then return -3 end
+  if tonumber(seq) <= (tonumber(r[4]) or 0) then return -3 end  -- as in publish
   local fields = entry_fields(entry)
   redis.call('PERSIST', record)
   redis.call('XADD', P .. KEY.DEAD, '*', F.ID, id, F.ENTRY, entry, F.REPLY, r[2] or '', F.WHY, why, F.CODE, code,

@@ -5,7 +5,7 @@ local id, by = ARGV[1], ARGV[2]
 local record = P .. KEY.RECORD .. id
 local entry = redis.call('HGET', record, F.ENTRY)
 if not entry then
-  if redis.call('EXISTS', P .. KEY.DONE .. id) == 1 then return -1 end
+  if finished(id) then return -1 end
   return -2
 end
 if not pending_for_anyone(entry) then

@@ -62,6 +62,12 @@ local function entry_fields(entry)
   return found[1] and found[1][2]
 end
 
+-- Whether a trigger without a record has had its final event; while its remote work is being stopped, `done` may be
+-- gone already.
+local function finished(id)
+  return redis.call('EXISTS', P .. KEY.DONE .. id, P .. KEY.STOPPING .. id) > 0
+end
+
 local function owned_by(entry, consumer)
   return #redis.call('XPENDING', T, GROUP, entry, entry, 1, consumer) > 0
 end

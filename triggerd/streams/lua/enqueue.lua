@@ -7,7 +7,7 @@ local function one(i)
   local id, reply, timeout_ms, env, on_timeout = unpack(ARGV, i, i + 4)
   local record = P .. KEY.RECORD .. id
   if redis.call('HEXISTS', record, F.ENTRY) == 1 then return 'in_flight' end
-  if redis.call('EXISTS', P .. KEY.DONE .. id, P .. KEY.STOPPING .. id) > 0 then return 'finished' end
+  if finished(id) then return 'finished' end
   local deadline = int(now + tonumber(timeout_ms))
   local add = { 'XADD', T, '*', F.ID, id, F.REPLY, reply, F.DEADLINE, deadline, F.ENV, env }
   if on_timeout ~= '' then add[#add + 1] = F.ON_TIMEOUT add[#add + 1] = on_timeout end

@@ -8,9 +8,12 @@ local ended = {}
 
 local function end_one(zset, id, outcome, prefix)
   if redis.call('HEXISTS', P .. KEY.RECORD .. id, F.ENTRY) == 0 then
-    redis.call('ZREM', zset, id)
-    if zset == P .. KEY.CANCELS and redis.call('EXISTS', P .. KEY.STOPPING .. id) == 1 then
+    local entry = zset == P .. KEY.CANCELS and redis.call('HGET', P .. KEY.STOPPING .. id, F.ENTRY)
+    if entry and entry_fields(entry) then
       redis.call('ZADD', zset, int(now), id)  -- its remote work is still to be stopped: renewals go on telling its owner
+    else
+      redis.call('ZREM', zset, id)
+      if entry then redis.call('DEL', P .. KEY.STOPPING .. id) end  -- deleted by hand: nobody can stop it any more
     end
     return
   end

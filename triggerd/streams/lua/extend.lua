@@ -3,7 +3,7 @@
 -- Answer: 1 moved; -1 finished already; -2 unknown.
 local id = ARGV[1]
 if redis.call('EXISTS', P .. KEY.RECORD .. id) == 0 then
-  if redis.call('EXISTS', P .. KEY.DONE .. id) == 1 then return -1 end
+  if finished(id) then return -1 end
   return -2
 end
 redis.call('ZADD', P .. KEY.DEADLINES, ARGV[2], id)

@@ -7,7 +7,7 @@ local consumer, retention_ms = ARGV[1], ARGV[2]
 local function one(i)
   local id, entry, seq, final, outcome, event = unpack(ARGV, i, i + 5)
   local record = P .. KEY.RECORD .. id
-  local r = redis.call('HMGET', record, F.ENTRY, F.REPLY, F.SEQ, F.CANCEL)
+  local r = redis.call('HMGET', record, F.ENTRY, F.REPLY, F.SEQ, F.CANCEL, F.PUBLISHER)
   if not r[1] then
     local done = redis.call('GET', P .. KEY.DONE .. id)
     if not done then return -2 end
@@ -17,14 +17,18 @@ local function one(i)
     return -1
   end
   if r[1] ~= entry or not owned_by(entry, consumer) then return -3 end
-  if tonumber(seq) <= (tonumber(r[3]) or 0) then return 0 end
+  local told = tonumber(r[3]) or 0
+  if tonumber(seq) <= told then
+    -- Sent twice. Or a run of mine goes on from before another owner had the trigger, which has published meanwhile.
+    return final == '0' and tonumber(seq) == told and r[5] == consumer and 0 or -3
+  end
   if final == '1' then
     retire(id, entry, r[2] or '', r[4], seq, outcome, event, consumer, retention_ms)
   else
     if r[2] and r[2] ~= '' then
       redis.call('XADD', P .. KEY.EVENTS .. r[2], '*', F.ID, id, F.SEQ, seq, F.OUTCOME, outcome, F.EVENT, event)
     end
-    redis.call('HSET', record, F.SEQ, seq)
+    redis.call('HSET', record, F.SEQ, seq, F.PUBLISHER, consumer)
   end
   return 1
 end
