@@ -162,6 +162,19 @@ def test_a_full_server(scene: Scene) -> None:
     scene.all_end()
 
 
+@each_server
+def test_a_master_that_misses_its_replicas(scene: Scene) -> None:
+    """It refuses every write, each item of a batch too: that is one trouble, and not one for each event."""
+    with scene.trouble():
+        scene.raw.config_set("min-replicas-to-write", 1)
+        scene.fire("during")
+        scene.wait_down()
+        eventually_sync(lambda: "cannot publish" in scene.daemon.log_text)
+        scene.raw.config_set("min-replicas-to-write", 0)
+        scene.wait_up()
+    scene.all_end()
+
+
 def is_loading(scene: Scene) -> bool:
     try:
         scene.raw.get("filler:0")
