@@ -25,14 +25,14 @@ from triggerd.errors import NameNotValidError
 
 TRIGGER_GROUP = "triggerd"
 RESUMER_GROUP = "resumers"
-ALIVE, QUIET, DRAINED = "alive", "quiet", "drained"
-"""What the key of a consumer says: it has a lease, it has one and takes nothing new, it has left."""
+ALIVE, QUIET, DRAINED, LAPSED = "alive", "quiet", "drained", "dead"
+"""What the key of a consumer says: it has a lease, it has one and takes nothing new, it has left. No key: dead."""
 RELEASED = "released"
 """The consumer name under which events lie that a resumer gave back; it never has a lease."""
 
 # Fields of a trigger entry, in the order in which they are always written: repeated names cost a stream nothing.
 ID, REPLY, DEADLINE, ENV = "id", "reply", "deadline", "env"
-ON_TIMEOUT = "on_timeout"  # after them, where the caller asked for the remote work to be stopped
+ON_TIMEOUT, STOP_WORK = "on_timeout", "cancel"  # after them, where the caller wants the remote work stopped
 # Fields of the record.
 ENTRY, DEFERRED, SEQ, PUBLISHER, CANCEL, CHECKPOINT, ADOPTIONS, QUARANTINED, REPLAY_OF = (
     "entry", "deferred", "seq", "publisher", "cancel", "checkpoint", "adoptions", "quarantined", "replay_of",
@@ -139,7 +139,8 @@ local KEY = {{ {_LUA_KEYS} }}
 local F = {{ {_LUA_FIELDS} }}
 local GROUP = '{TRIGGER_GROUP}'
 local RESUMERS = '{RESUMER_GROUP}'
-local ALIVE, QUIET, DRAINED = '{ALIVE}', '{QUIET}', '{DRAINED}'
+local ALIVE, QUIET, DRAINED, LAPSED = '{ALIVE}', '{QUIET}', '{DRAINED}', '{LAPSED}'
+local STOP_WORK = '{STOP_WORK}'
 local RELEASED = '{RELEASED}'
 local MAX_ID_BYTES = {MAX_ID_BYTES}
 local P = string.sub(KEYS[1], 1, -#KEY.TRIGGERS - 1)

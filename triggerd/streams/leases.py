@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from triggerd.keys import ALIVE, BATCH, DRAINED, QUIET, QueueKeys
+from triggerd.keys import ALIVE, BATCH, DRAINED, LAPSED, QUIET, QueueKeys
 from triggerd.streams.script import Call, nothing, script_call, text
 from triggerd.streams.trigger_queue import ClaimedTrigger, read_triggers
 
@@ -50,7 +50,7 @@ class ConsumerInfo:
     @property
     def adoptable(self) -> bool:
         """Whether peers may become the owner of its entries."""
-        return self.state in (DRAINED, "dead")
+        return self.state in (DRAINED, LAPSED)
 
 
 @dataclass(frozen=True, slots=True)

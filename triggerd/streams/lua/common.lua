@@ -113,7 +113,7 @@ local function retire_from_outside(id, outcome, prefix, by, retention_ms)
   local r = redis.call('HMGET', P .. KEY.RECORD .. id, F.ENTRY, F.REPLY, F.SEQ, F.CANCEL)
   local fields = entry_fields(r[1])
   local event = prefix .. bin(resume_of(fields and field(fields, F.ENV)))
-  local stop = outcome == 'timed_out' and fields and field(fields, F.ON_TIMEOUT) == 'cancel'
+  local stop = outcome == 'timed_out' and fields and field(fields, F.ON_TIMEOUT) == STOP_WORK
   retire(id, r[1], r[2] or '', r[4], int((tonumber(r[3]) or 0) + 1), outcome, event, by, retention_ms, stop)
   return stop
 end

@@ -11,6 +11,6 @@ for _, consumer in ipairs(consumers) do
   local name = field(consumer, 'name')
   answer[#answer + 1] = name
   answer[#answer + 1] = field(consumer, 'pending')
-  answer[#answer + 1] = name == RELEASED and DRAINED or redis.call('GET', P .. KEY.CONSUMER .. name) or 'dead'
+  answer[#answer + 1] = name == RELEASED and DRAINED or redis.call('GET', P .. KEY.CONSUMER .. name) or LAPSED
 end
 return answer
