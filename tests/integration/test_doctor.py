@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +10,12 @@ from click.testing import CliRunner, Result
 
 from tests.support.daemon_process import DaemonProcess
 from tests.support.owner import Owner
-from tests.support.servers import redis_binaries
 from tests.support.waiting import eventually_sync
 from triggerd import Client
 from triggerd.cli.main import main
 from triggerd.clock import wall_ms
 from triggerd.daemon.doctor import check_environment, examine
 from triggerd.daemon.doctor_queue import COMMANDS
-from triggerd.daemon.doctor_server import check_replicas
 from triggerd.daemon.finding import Finding
 from triggerd.embedded import EmbeddedServer
 from triggerd.keys import TRIGGER_GROUP, QueueKeys
@@ -186,16 +183,6 @@ def test_settings_of_the_server_are_warned_of(server: EmbeddedServer, raw: Any) 
     assert "durability: appendfsync everysec" in told(server.url, "warn")
     raw.config_set("appendfsync", "always")
     assert "durability: append-only file, appendfsync always" in told(server.url, "ok")
-
-
-def test_replicas_are_looked_at(tmp_path: Path) -> None:
-    binary = redis_binaries()["redis6.2"]
-    with EmbeddedServer(binary=binary, options=["--port", "0"]) as master, redis.Redis.from_url(master.url) as raw:
-        assert "replicas: none" in told(master.url, "ok")
-        replica = {"ip": "h", "port": 1, "state": "wait_bgsave"}
-        info = raw.info("replication") | {"connected_slaves": 1, "slave0": replica}
-        found = [item.found for item in check_replicas(info, "0")]
-    assert found == ["h:1 is wait_bgsave, 0 bytes behind", "1, min-replicas-to-write 0"]
 
 
 def test_what_lies_about_in_a_queue_is_warned_of(server: EmbeddedServer, raw: Any) -> None:

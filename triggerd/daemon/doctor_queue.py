@@ -72,6 +72,9 @@ class QueueCheck:
         for verb, what in result.oddities.items():
             advice = f"a right is missing inside of a script, or this is no Redis and no Valkey; {rights}"
             yield Finding("refuse", self._about, f"the verb {verb} {what}", advice)
+        if result.unheard:  # no reason to stay away: all that a hint says is also said by every renewal of a lease
+            advice = "cancels and `quiet` take a third of a lease: is the server busy, or does a proxy drop pub/sub?"
+            yield Finding("warn", self._about, "its hints do not arrive", advice)
         if not result.oddities:
             yield Finding("ok", self._about, "every verb works")
 

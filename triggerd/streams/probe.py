@@ -33,6 +33,8 @@ _ME, _PEER, _REPLY = "probe-me", "probe-peer", "probe"
 _LIVES_MS = 60_000
 _RETENTION_MS = 300_000
 _HEARD_WITHIN_S = 2.0
+_SAY_AGAIN_S = 0.005
+_REFUSED_WITHIN_S = 0.2
 # What a server says that cannot write just now; it is no matter of rights.
 _PASSING = ("OOM", "READONLY", "MISCONF", "NOREPLICAS", "BUSY")
 _ANSWERS_WITH_TEXTS = {"enqueue", "publish", "bury", "checkpoint"}
@@ -46,11 +48,13 @@ class ProbeResult:
     Attributes:
         refusals: Verb -> Redis's error, where it refused.
         oddities: Verb -> what it did instead of what it promises; a consequence, where there are refusals.
+        unheard: What was said on the control channel did not arrive.
         stopped: Why the probe could not go on: the server takes no writes now. "" where it was carried out.
     """
 
     refusals: dict[str, str] = field(default_factory=dict)
     oddities: dict[str, str] = field(default_factory=dict)
+    unheard: bool = False
     stopped: str = ""
 
 
@@ -174,14 +178,13 @@ class Probe:
     async def _hint(self) -> None:
         """Hear on the control channel what the verb `quiet` says there."""
         async with self._hearing() as heard:
-            end_s = monotonic_s() + _HEARD_WITHIN_S
-            while not heard.done() and monotonic_s() < end_s:
-                await self._try(self._leases.quiet(_ME))
-                await asyncio.wait([heard], timeout=0.02)
-            if not heard.done():
-                self._result.oddities["subscribe"] = "nothing is heard on the control channel"
-            elif isinstance(error := heard.exception(), RedisRefusedError):
-                self._refused("subscribe", str(error))
+            end_s, said = monotonic_s() + _HEARD_WITHIN_S, True
+            while said and not heard.done() and monotonic_s() < end_s:
+                said = await self._try(self._leases.quiet(_ME)) is not None
+                await asyncio.wait([heard], timeout=_SAY_AGAIN_S if said else _REFUSED_WITHIN_S)
+            if heard.done() and isinstance(error := heard.exception(), RedisRefusedError):
+                self._refused("subscribe", str(error).removeprefix("subscribe: "))
+            self._result.unheard = said and not heard.done()
 
     @contextlib.asynccontextmanager
     async def _hearing(self) -> AsyncIterator[asyncio.Task[bytes]]:
@@ -190,8 +193,9 @@ class Probe:
             try:
                 yield heard
             finally:
-                heard.cancel()
-                await asyncio.wait([heard])
+                while not heard.done():  # redis-py loses a cancellation that meets a write on Python 3.11
+                    heard.cancel()
+                    await asyncio.wait([heard], timeout=0.1)
 
     async def _expect(self, call: Call[Any], wanted: Any) -> None:
         answer = await self._try(call)
