@@ -12,9 +12,10 @@ import pytest
 
 from tests.support.waiting import eventually
 from triggerd.clock import wall_ms
+from triggerd.daemon import quarantine as quarantine_module
 from triggerd.daemon.consumer import Backoff
 from triggerd.daemon.loading import Loader
-from triggerd.daemon.quarantine import PROBATION_S, QUARANTINE_BATCH, SHORTEST_RETRIAL_S, Quarantine
+from triggerd.daemon.quarantine import PROBATION_S, SHORTEST_RETRIAL_S, Quarantine
 from triggerd.daemon.quarantine_process import SandboxError, how_ended
 from triggerd.daemon.quarantine_suspect import Suspect
 from triggerd.daemon.registry import Registry
@@ -29,6 +30,7 @@ from triggerd.streams.dead_letter import Burial
 from triggerd.streams.trigger_queue import ClaimedTrigger, Publication
 from triggerd.triggers.testing import SuccessTrigger
 
+BATCH = 50
 Act = Callable[[Sequence[Suspect], float], str | Awaitable[str | None] | None]
 
 
@@ -114,7 +116,8 @@ class Kept:
 
 
 @pytest.fixture
-def script() -> Script:
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    monkeypatch.setattr(quarantine_module, "QUARANTINE_BATCH", BATCH)
     return Script()
 
 
@@ -171,7 +174,7 @@ async def test_a_poison_among_200_is_found_by_halves_and_buried_alone(
     assert "died 3 times" in event["message"]
     assert "exited with status 7" in event["message"]
     assert outbox.fired() == set(outbox.absolved) == set(names) - {"t37"}
-    assert script.trials[0][0] == names[:QUARANTINE_BATCH]
+    assert script.trials[0][0] == names[:BATCH]
     assert len(script.trials) < 20
     assert script.trials.count((["t37"], SHORTEST_RETRIAL_S)) == 2
     assert value(metrics, "triggerd_triggers_quarantined") == 0
@@ -256,30 +259,30 @@ async def test_a_suspect_that_waits_for_its_turn_is_given_up_at_once(
     runner: Runner, script: Script, outbox: Kept, cause: StopCause
 ) -> None:
     script.gate.clear()
-    runner.capacity.take(QUARANTINE_BATCH + 1)
-    for number in range(QUARANTINE_BATCH + 1):
+    runner.capacity.take(BATCH + 1)
+    for number in range(BATCH + 1):
         runner.start(suspect(f"t{number}"))
     await eventually(lambda: script.trials)
-    waits = runner.runs.by_id(f"t{QUARANTINE_BATCH}")
+    waits = runner.runs.by_id(f"t{BATCH}")
     assert waits is not None
     waits.stop(cause)
-    await eventually(lambda: len(runner.runs) == QUARANTINE_BATCH)
+    await eventually(lambda: len(runner.runs) == BATCH)
     script.gate.set()
     await runner.runs.wait_empty()
-    assert f"t{QUARANTINE_BATCH}" not in {*outbox.absolved, *outbox.fired()}
+    assert f"t{BATCH}" not in {*outbox.absolved, *outbox.fired()}
 
 
 async def test_a_cancel_waits_for_no_probation(runner: Runner, script: Script) -> None:
     script.gate.clear()
-    runner.capacity.take(QUARANTINE_BATCH + 1)
-    for number in range(QUARANTINE_BATCH + 1):
+    runner.capacity.take(BATCH + 1)
+    for number in range(BATCH + 1):
         runner.start(suspect(f"t{number}"))
     await eventually(lambda: script.trials)
     runner.cancel("t0", "ann")
-    runner.cancel(f"t{QUARANTINE_BATCH}", "ann")
+    runner.cancel(f"t{BATCH}", "ann")
     await eventually(lambda: len(script.trials) == 2)
     assert script.stopped == ["t0"]
-    assert script.trials[1][0] == [f"t{QUARANTINE_BATCH}"]
+    assert script.trials[1][0] == [f"t{BATCH}"]
     script.gate.set()
     await runner.runs.wait_empty()
 

@@ -20,9 +20,10 @@ from triggerd.metrics import Metrics
 from triggerd.settings import Settings
 from triggerd.streams.trigger_queue import ClaimedTrigger
 
-QUARANTINE_BATCH = 50
-"""Suspects in the first batch. Each batch that ends well doubles the next: then it was nobody in here."""
-MOST_IN_BATCH = 6_400
+QUARANTINE_BATCH = 1_000
+"""Suspects in the first batch. Each batch that ends well doubles the next. A poison among 1,000 takes 10 halvings of
+about a second; smaller batches would let the many wait that are suspected because somebody killed their daemons."""
+MOST_IN_BATCH = 8_000
 PROBATION_S = 3.0
 PROBATION_GROWS = 4
 """Whoever was absolved and is suspected once more is tried this many times as long: it may kill late."""
