@@ -18,6 +18,8 @@ from triggerd import Client, Handle
 from triggerd.clock import wall_ms
 
 ENV = {"TRIGGERD_ALLOW": ALLOW, "TRIGGERD_LEASE_MS": "1500"}
+# Where nobody dies: a daemon that a busy machine leaves without CPU for longer than its lease counts as dead.
+STEADY = ENV | {"TRIGGERD_LEASE_MS": "15000"}
 EACH = 10
 STOPPABLE = ("glue", "ecs", "batch")
 BY = "alice@example"
@@ -64,7 +66,7 @@ def test_an_unclaimed_trigger_is_cancelled_at_once_without_any_daemon(td: Client
 def test_each_cancel_of_a_run_makes_exactly_its_one_call_and_names_the_actor(
     redis_url: str, td: Client, raw: redis.Redis, aws: FakeAwsProcess
 ) -> None:
-    with DaemonProcess(redis_url, env=ENV | aws.env()), DaemonProcess(redis_url, env=ENV | aws.env()):
+    with DaemonProcess(redis_url, env=STEADY | aws.env()), DaemonProcess(redis_url, env=STEADY | aws.env()):
         waits = endless(td)
         all_run(iter(waits.values()))
         for handle in waits.values():
@@ -82,10 +84,10 @@ def test_a_drain_lets_on_cancel_come_to_its_end_and_nobody_does_it_again(
     redis_url: str, td: Client, raw: redis.Redis, tmp_path: Path, peer_lives: bool, takes_s: float
 ) -> None:
     said = tmp_path / "said"
-    with DaemonProcess(redis_url, env=ENV) as daemon:
+    with DaemonProcess(redis_url, env=STEADY) as daemon:
         handle = td.defer(SlowToStopTrigger(str(said), takes_s=takes_s), timeout=300)
         eventually_sync(lambda: handle.status() == "running")
-        peers = [DaemonProcess(redis_url, env=ENV).start()] if peer_lives else []
+        peers = [DaemonProcess(redis_url, env=STEADY).start()] if peer_lives else []
         try:
             handle.cancel(by=BY)
             eventually_sync(said.exists)
@@ -130,7 +132,7 @@ def test_a_cancel_that_races_the_event_ends_the_trigger_once(
     redis_url: str, td: Client, raw: redis.Redis, aws: FakeAwsProcess
 ) -> None:
     rng = random.Random(3)
-    with DaemonProcess(redis_url, env=ENV | aws.env()), DaemonProcess(redis_url, env=ENV | aws.env()):
+    with DaemonProcess(redis_url, env=STEADY | aws.env()), DaemonProcess(redis_url, env=STEADY | aws.env()):
         began_s, began_ms = time.monotonic(), wall_ms()
         ends_s = {f"{began_ms + 2000 + 10 * n}-{n}": 2 + n / 100 for n in range(200)}
         waits = {job: td.defer(wait_for(STOPPABLE[n % 3], job, delay=0.1), timeout=300) for n, job in enumerate(ends_s)}
@@ -148,7 +150,7 @@ def test_a_timeout_with_on_timeout_cancel_tells_the_caller_first_and_then_stops_
     redis_url: str, td: Client, raw: redis.Redis, aws: FakeAwsProcess
 ) -> None:
     jobs = {f"{NEVER_MS}-{service}-{n}": service for service in STOPPABLE for n in range(EACH)}
-    with DaemonProcess(redis_url, env=ENV | aws.env()), DaemonProcess(redis_url, env=ENV | aws.env()):
+    with DaemonProcess(redis_url, env=STEADY | aws.env()), DaemonProcess(redis_url, env=STEADY | aws.env()):
         handles = td.defer_many(
             {"trigger": wait_for(service, job), "timeout": 4, "on_timeout": "cancel"} for job, service in jobs.items()
         )

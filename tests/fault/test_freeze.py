@@ -78,7 +78,7 @@ def test_frozen_beyond_its_lease_a_daemon_loses_its_triggers_publishes_none_and_
 def test_frozen_for_less_than_its_lease_a_daemon_keeps_everything(
     redis_url: str, td: Client, aws: FakeAwsProcess, tmp_path: Path
 ) -> None:
-    go, env = tmp_path / "go", {"TRIGGERD_ALLOW": ALLOW, "TRIGGERD_LEASE_MS": "6000"} | aws.env()
+    go, env = tmp_path / "go", {"TRIGGERD_ALLOW": ALLOW, "TRIGGERD_LEASE_MS": "15000"} | aws.env()
     with (
         redis.Redis.from_url(redis_url) as raw,
         DaemonProcess(redis_url, env=env) as frozen,
