@@ -34,7 +34,7 @@ CRASHES_ALONE = 2
 URGENT_WITHIN_S = 60.0
 """For suspects whose remote work is to be stopped: on_cancel() may take 30 s."""
 
-_URGENT = -1
+_URGENT, _LAST_LEVEL = -1, 6  # beyond it a probation grows no more
 
 log = get_logger("triggerd.quarantine")
 
@@ -67,7 +67,7 @@ class Quarantine:
         log.debug("put in quarantine", trigger_id=run.id, adoptions=suspect.claimed.adoptions)
         try:
             if run.cause is None:
-                self._ward(suspect.claimed.quarantined).add(suspect)
+                self._ward(min(suspect.claimed.quarantined, _LAST_LEVEL)).add(suspect)
             else:
                 suspect.on_stop()
             verdict = await suspect.verdict
@@ -188,4 +188,4 @@ class Ward:
 def _probation_s(level: int) -> float:
     if level == _URGENT:
         return URGENT_WITHIN_S
-    return min(LONGEST_PROBATION_S, PROBATION_S * float(PROBATION_GROWS) ** min(level, 20))
+    return min(LONGEST_PROBATION_S, PROBATION_S * float(PROBATION_GROWS) ** level)

@@ -28,7 +28,6 @@ from triggerd.daemon.sandbox_pipe import (
     stop,
 )
 from triggerd.errors import TriggerdError
-from triggerd.logs import get_logger
 from triggerd.settings import Settings
 
 START_WITHIN_S = 60.0
@@ -39,7 +38,8 @@ RELEASE_WITHIN_S = 60.0
 _PING_EVERY_S = 1.0
 _LAST_WORDS_WITHIN_S = 1.0
 
-log = get_logger("triggerd.quarantine")
+# Our import path, and not by PYTHONPATH: whatever a trigger or the AWS SDK starts would inherit that.
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from triggerd.daemon.sandbox import main; main()"
 
 
 class SandboxError(TriggerdError):
@@ -69,7 +69,7 @@ class Sandbox:
         """
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "triggerd.daemon.sandbox",
+                sys.executable, "-P", "-c", _PROGRAM, *(path or str(Path.cwd()) for path in sys.path),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
                 start_new_session=True, env=_environment(), limit=MAX_FRAME_BYTES,
             )  # fmt: skip
@@ -227,7 +227,6 @@ def how_ended(status: int) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The child's environment: our import path, none of our settings (a password of Redis), nothing of systemd's."""
+    """The child's environment: none of our settings (a password of Redis), nothing of systemd's."""
     not_its = ("TRIGGERD_", "NOTIFY_", "WATCHDOG_")
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(not_its)}
-    return ours | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
+    return {name: value for name, value in os.environ.items() if not name.startswith(not_its)}

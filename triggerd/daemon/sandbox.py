@@ -1,4 +1,4 @@
-"""The sandbox: a child process of the daemon in which suspects run, ``python -m triggerd.daemon.sandbox``.
+"""The sandbox: a child process of the daemon in which suspects run.
 
 It runs triggers as the daemon does, by the same `Runner`, but has no connection to Redis: events, checkpoints and dead
 letters go through a pipe to the daemon, which alone owns the triggers and answers for each. It never outlives it.
@@ -220,7 +220,3 @@ def _claimed(order: Admit) -> ClaimedTrigger:
 def _read(env: bytes) -> TriggerEnvelope:
     """What `_claimed` has put there: the daemon has checked the real envelope."""
     return TriggerEnvelope(*msgspec.msgpack.decode(env, type=tuple[str, bytes, bytes]))
-
-
-if __name__ == "__main__":
-    main()
