@@ -21,7 +21,7 @@ import redis
 from tests.chaos.acts import Acts
 from tests.chaos.judge import Evidence, Resumed, Verdict, judge
 from tests.chaos.live_system import KEPT, LiveSystem, free_of_the_users_settings
-from tests.chaos.producers import Ledger, Producer
+from tests.chaos.producers import LONG_LIVES, Ledger, Producer, planned
 from tests.chaos.progress import Progress
 from tests.support.fake_aws_process import stopped_job
 from tests.support.resumer_process import read_lines
@@ -66,8 +66,15 @@ def _run(options: argparse.Namespace, folder: Path, out: TextIO) -> tuple[Verdic
     print(f"{options.minutes:g} minutes, seed {options.seed}, {options.triggers:,} triggers in flight", file=out)
     with LiveSystem(folder) as system:
         acts = Acts(system, ledger, rng)
+        long_lives = LONG_LIVES if options.minutes >= 1 else 0.0  # or the end would take longer than the run
         producers = [
-            Producer(system, ledger, f"p{number}", options.triggers // 2, random.Random(options.seed * 2 + number))
+            Producer(
+                system,
+                ledger,
+                f"p{number}",
+                options.triggers // 2,
+                planned(random.Random(options.seed * 2 + number), f"p{number}", long_lives),
+            )
             for number in range(2)
         ]
         try:

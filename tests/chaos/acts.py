@@ -22,6 +22,8 @@ from triggerd.streams.script import script
 from triggerd.triggers.time import TimeDeltaTrigger
 
 _LOST = ("claim", "publish", "enqueue", "adopt", "renew", "cancel", "checkpoint", "expire", "ack")
+_OFTEN = {"kill -9 a daemon": 3, "freeze a daemon, longer than its lease": 2}
+"""How much likelier than the others: triggers are to lose their owner several times."""
 _ENDS = frozenset({"fired", "timed_out"})
 
 
@@ -100,7 +102,7 @@ class Acts:
 
     def act(self) -> str:
         """Carry out one, chosen at random; its name."""
-        name = self._rng.choice(self.names)
+        [name] = self._rng.choices(self.names, [_OFTEN.get(name, 1) for name in self.names])
         self._all[name]()
         return name
 

@@ -19,8 +19,11 @@ from triggerd.errors import RedisRefusedError, RedisUnavailableError
 from triggerd.triggers.time import TimeDeltaTrigger
 
 Deferral = dict[str, Any]
+Mix = Iterator[tuple[Deferral, Promise]]
 STOPPABLE = ("glue", "ecs", "batch")
-_LIVES_S = (0.5, 12.0)
+_LIVES_S, _LONG_LIVES_S = (0.5, 12.0), (20.0, 60.0)
+LONG_LIVES = 0.05
+"""How many of the triggers live long enough to lose several owners."""
 _AT_ONCE = 100
 _EVERY_S = 0.2
 _FIRED, _TIMED_OUT = frozenset({"fired"}), frozenset({"timed_out"})
@@ -68,12 +71,13 @@ class Ledger:
         return len(self._promises)
 
 
-def planned(rng: random.Random, prefix: str) -> Iterator[tuple[Deferral, Promise]]:
+def planned(rng: random.Random, prefix: str, long_lives: float) -> Mix:
     """An endless mix: half wait for a time, the rest for AWS, for several steps, or for a deadline."""
     number = 0
     while True:
         number += 1
-        trigger_id, life_s = f"{prefix}-{number}", rng.uniform(*_LIVES_S)
+        trigger_id = f"{prefix}-{number}"
+        life_s = rng.uniform(*(_LONG_LIVES_S if rng.random() < long_lives else _LIVES_S))
         reply_to, dice = rng.choice(("default", "default", KEPT)), rng.random()
         common = {"id": trigger_id, "reply_to": reply_to, "timeout": 3600}
         may_end, job, stop = _FIRED, "", False
@@ -95,9 +99,9 @@ def planned(rng: random.Random, prefix: str) -> Iterator[tuple[Deferral, Promise
 class Producer:
     """One of them. It sends each batch until Redis has taken it: the ids stay, so that is no second deferral."""
 
-    def __init__(self, system: LiveSystem, ledger: Ledger, name: str, share: int, rng: random.Random) -> None:
+    def __init__(self, system: LiveSystem, ledger: Ledger, name: str, share: int, mix: Mix) -> None:
         self._system, self._ledger, self._share = system, ledger, share
-        self._mix = planned(rng, name)
+        self._mix = mix
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name)
         self.failure: BaseException | None = None
