@@ -21,7 +21,7 @@ _LONG_STREAM = 10_000
 _BYTES_PER_ENTRY = 2_048
 _SOME_ENTRIES = 1_000
 _SAMPLE_PAGES = 10
-_SCAN_PAGES = 50
+_SCAN_PAGES, _SCAN_KEYS = 50, 200
 _LEFT_BEHIND_MS = 3_600_000
 
 
@@ -43,7 +43,7 @@ class QueueCheck:
             well &= finding.level != "refuse"
             yield finding
         if well:
-            replies: set[str] = set()
+            replies = {"default"}
             for part in (self._depth(), self._consumers(), self._sample(replies), self._results(replies)):
                 async for finding in part:
                     yield finding
@@ -167,7 +167,7 @@ class QueueCheck:
         """The queue's result streams and what probes have left, as far as a bounded search finds them."""
         cursor = 0
         for _ in range(_SCAN_PAGES):
-            page = await self._asker.ask(scan(self._keys.prefix + "[ep]*", cursor))
+            page = await self._asker.ask(scan(self._keys.prefix + "[ep]*", cursor, _SCAN_KEYS))
             if page is None:
                 return
             for key in page.keys:

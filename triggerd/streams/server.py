@@ -71,8 +71,8 @@ def memory_bytes(key: str) -> Call[int]:
     return Call("memory", ("MEMORY", "USAGE", key), lambda reply: int(reply or 0))
 
 
-def scan(pattern: str, cursor: int, count: int = 1000) -> Call[ScanPage]:
-    """One page of the keys that match."""
+def scan(pattern: str, cursor: int, count: int) -> Call[ScanPage]:
+    """Those that match out of about `count` keys."""
     command = ("SCAN", cursor, "MATCH", pattern, "COUNT", count)
     return Call("scan", command, lambda reply: ScanPage(int(reply[0]), [text(key) for key in reply[1]]))
 
