@@ -8,8 +8,9 @@ if type(held) == 'table' then return held end
 if held == 0 or ARGV[3] == QUIET then redis.call('SET', lease, ARGV[3], 'PX', ARGV[2]) end
 local answer = { held, redis.call('GET', lease) == QUIET and 1 or 0 }
 for _, id in ipairs(redis.call('ZRANGE', P .. KEY.CANCELS, 0, 999)) do
+  local by = redis.call('HGET', P .. KEY.RECORD .. id, F.CANCEL)
   answer[#answer + 1] = id
-  answer[#answer + 1] = redis.call('HGET', P .. KEY.RECORD .. id, F.CANCEL) or ''
-  answer[#answer + 1] = redis.call('EXISTS', P .. KEY.STOPPING .. id)
+  answer[#answer + 1] = by or ''
+  answer[#answer + 1] = by and 0 or redis.call('EXISTS', P .. KEY.STOPPING .. id)
 end
 return answer
