@@ -24,6 +24,7 @@ from triggerd.errors import (
 )
 from triggerd.event import Continuation, Event, decode_event
 from triggerd.keys import RELEASED
+from triggerd.redact import redacted
 from triggerd.streams.connection import BLOCK_MS, SyncRedis
 from triggerd.streams.leases import Leases
 from triggerd.streams.result_stream import DeliveredEvent, ResultStream
@@ -222,7 +223,7 @@ class Reader:
         except EnvelopeVersionError as error:
             self._refused(redis, delivered, deliveries, error)  # a newer Resumer can read it
         except EnvelopeError as error:
-            self._bury(redis, delivered, error.code, message_of(error))
+            self._bury(redis, delivered, error.code, redacted(message_of(error)))
         else:
             self._hand_over(redis, delivered, deliveries, event)
 
@@ -235,7 +236,7 @@ class Reader:
             self._handled.add(delivered.entry)
 
     def _refused(self, redis: SyncRedis, delivered: DeliveredEvent, deliveries: int, error: BaseException) -> None:
-        why = f"{type(error).__name__}: {message_of(error)}"
+        why = redacted(f"{type(error).__name__}: {message_of(error)}")
         if deliveries >= self._resumer.max_deliveries:
             code = error.code if isinstance(error, TriggerdError) else "continuation_raised"
             self._bury(redis, delivered, code, why)

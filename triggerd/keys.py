@@ -96,6 +96,10 @@ class QueueKeys:
         return self.prefix + _DEADLINES
 
     @property
+    def cancels(self) -> str:
+        return self.prefix + _CANCELS
+
+    @property
     def dead(self) -> str:
         return self.prefix + _DEAD
 

@@ -20,6 +20,7 @@ from tests.support.servers import REPOSITORY, free_port
 from tests.support.triggers import FileTrigger
 from tests.support.waiting import eventually, eventually_sync
 from triggerd import Client
+from triggerd.daemon.consumer import end_task
 from triggerd.daemon.daemon import Daemon
 from triggerd.embedded import EmbeddedServer
 from triggerd.settings import HttpSettings, RedisSettings, Settings
@@ -135,7 +136,8 @@ def test_the_endpoint_serves_metrics_and_health(redis_url: str, td: Client) -> N
         td.defer(SuccessTrigger(1), reply_to=None).result(timeout=10)
         assert get(f"{daemon.http_url}/livez?verbose") == (200, "[+]loop\nok\n")
         eventually_sync(lambda: get(f"{daemon.http_url}/readyz")[0] == 200)
-        assert get(f"{daemon.http_url}/readyz?verbose")[1] == "[+]started\n[+]not draining\n[+]not quiet\n[+]redis\nok\n"
+        checks = "[+]started\n[+]not draining\n[+]not quiet\n[+]redis\nok\n"
+        assert get(f"{daemon.http_url}/readyz?verbose")[1] == checks
         text = get(f"{daemon.http_url}/metrics")[1]
         assert 'triggerd_triggers_finished_total{outcome="fired",trigger="SuccessTrigger"} 1.0' in text
         assert 'triggerd_triggers_finished_total{outcome="failed",trigger="AwsWaiterTrigger"} 0.0' in text
@@ -270,7 +272,7 @@ async def test_a_loop_that_dies_ends_the_daemon(redis_url: str) -> None:
     settings = Settings(redis=RedisSettings(url=redis_url), http=HttpSettings(enabled=False))
     running = asyncio.create_task(Daemon(settings, {}).run())
     (loop,) = await eventually(lambda: [task for task in asyncio.all_tasks() if task.get_name() == "sweep default"])
-    loop.cancel()
+    await end_task(loop)
     async with asyncio.timeout(5):
         with pytest.raises(RuntimeError, match="'sweep default' has ended"):
             await running

@@ -84,7 +84,7 @@ class Consumer:
     async def make_group(self, redis: AsyncRedis) -> None:
         """Make the stream and its group anew after Redis said that they are gone."""
         try:
-            await redis.run(self.triggers.prepare())
+            await redis.run(self.triggers.prepare(self.name))
         except (RedisUnavailableError, RedisRefusedError) as error:
             log.warning("cannot make the consumer group", queue=self.queue, error=str(error))
 

@@ -50,7 +50,7 @@ class QueueCheck:
 
     async def _key_types(self) -> AsyncIterator[Finding]:
         keys = self._keys
-        wanted = {keys.triggers: "stream", keys.dead: "stream", keys.deadlines: "zset", keys.prefix + "cancels": "zset"}
+        wanted = {keys.triggers: "stream", keys.dead: "stream", keys.deadlines: "zset", keys.cancels: "zset"}
         for key, kind in wanted.items():
             found = await self._asker.ask(key_type(key))
             self._there |= key == keys.triggers and found == kind

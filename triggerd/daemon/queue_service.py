@@ -88,7 +88,7 @@ class QueueService:
         backoff = Backoff()
         while True:
             try:
-                await self._work.run(self.consumer.triggers.prepare())
+                await self._work.run(self.consumer.triggers.prepare(self.consumer.name))
             except (RedisUnavailableError, RedisRefusedError) as error:
                 if backoff.failures == 0:
                     log.warning("cannot make the queue yet", queue=self.consumer.queue, error=str(error))

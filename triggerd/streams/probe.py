@@ -231,6 +231,6 @@ class Probe:
 
     def _all_keys(self) -> list[str]:
         keys = self._keys
-        named = [keys.triggers, keys.deadlines, keys.prefix + "cancels", keys.dead, keys.events(_REPLY)]
+        named = [keys.triggers, keys.deadlines, keys.cancels, keys.dead, keys.events(_REPLY)]
         named += [keys.consumer(name) for name in (_ME, _PEER)]
         return [*named, *(key(id_) for id_ in self._ids for key in (keys.record, keys.done, keys.stopping))]

@@ -51,7 +51,7 @@ class ResultStream:
 
     def prepare(self) -> Call[None]:
         """Make the stream and its consumer group where they are missing."""
-        return self._call("prepare", [], nothing)
+        return self._call("prepare", [""], nothing)
 
     def claim(self, consumer: str, count: int) -> Call[ClaimedEvents]:
         """Take at most `count` (up to `BATCH`) new events."""

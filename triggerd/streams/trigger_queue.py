@@ -162,9 +162,9 @@ class TriggerQueue:
     def __init__(self, queue: str) -> None:
         self.keys = QueueKeys(queue)
 
-    def prepare(self) -> Call[None]:
-        """Make the stream and its consumer group where they are missing."""
-        return self._call("prepare", [""], nothing)
+    def prepare(self, consumer: str = "") -> Call[None]:
+        """Make the stream and its consumer group where they are missing, and `consumer` a member of it."""
+        return self._call("prepare", ["", consumer], nothing)
 
     def enqueue(self, items: Sequence[NewTrigger]) -> Call[list[str]]:
         """Put at most `BATCH` triggers in flight. Answer per trigger: an `Enqueued`, or Redis's error text."""
