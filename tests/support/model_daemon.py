@@ -227,10 +227,11 @@ class Daemon:
     def finish(self) -> None:
         """Bring everything to its end that this daemon can reach."""
         self.take()
-        self.quiet, self.doubt = False, True
+        self.doubt = True
         for rounds in itertools.count():
             assert rounds < 20, "there is no end"
             self.renew("heard")
+            self.quiet = False
             if self.doubt:
                 self.audit("heard")
                 self.take()
