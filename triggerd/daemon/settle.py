@@ -14,7 +14,13 @@ from triggerd.metrics import Metrics
 from triggerd.streams.connection import AsyncRedis
 from triggerd.streams.dead_letter import Burial
 from triggerd.streams.script import Call
-from triggerd.streams.trigger_queue import PUBLISHED, PUBLISHED_BEFORE, Checkpoint, Publication
+from triggerd.streams.trigger_queue import (
+    FINISHED_BY_ANOTHER,
+    PUBLISHED,
+    PUBLISHED_BEFORE,
+    Checkpoint,
+    Publication,
+)
 
 ItemT = TypeVar("ItemT", Publication, Burial, Checkpoint)
 
@@ -159,7 +165,8 @@ class Settler:
         if answer == PUBLISHED and not isinstance(parcel.item, Checkpoint):
             self._metrics.resume_latency.observe(monotonic_s() - parcel.since_s)
         accepted = answer in (PUBLISHED, PUBLISHED_BEFORE)
-        if not accepted:
+        just_late = isinstance(parcel.item, Checkpoint) and answer == FINISHED_BY_ANOTHER
+        if not accepted and not just_late:
             self._consumer.bell.doubt("Redis says that a trigger which ran here is not ours")
         parcel.answer.set_result(accepted)
 

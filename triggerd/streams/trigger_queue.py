@@ -223,7 +223,10 @@ class TriggerQueue:
         return self._call("expire", [by, retention_ms, count, DEAF_OWNER_MS, timed_out, cancelled], _read_ended)
 
     def checkpoint(self, consumer: str, items: Sequence[Checkpoint]) -> Call[list[int | str]]:
-        """Keep values with at most `BATCH` records. Answer each: 1 kept, `NOT_OWNER`, or Redis's error text."""
+        """Keep values with at most `BATCH` records.
+
+        Answer each: 1 kept, `FINISHED_BY_ANOTHER`, `NOT_OWNER`, or Redis's error text.
+        """
         args = [part for item in items[:BATCH] for part in (item.id, item.entry, item.value)]
         return self._call("checkpoint", [consumer, *args], read_codes)
 
