@@ -135,8 +135,9 @@ def check_on_timeout(value: str) -> OnTimeout:
     Raises:
         ValueError: It is none.
     """
-    if value == "leave" or value == "cancel":  # noqa: PLR1714 - a comparison with each narrows the type
-        return value
+    known: dict[str, OnTimeout] = {"leave": "leave", "cancel": "cancel"}
+    if value in known:
+        return known[value]
     raise ValueError(f"on_timeout = {value!r}: 'leave' or 'cancel' is expected")
 
 
