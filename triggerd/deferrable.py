@@ -136,7 +136,7 @@ def check_on_timeout(value: str) -> OnTimeout:
         ValueError: It is none.
     """
     known: dict[str, OnTimeout] = {"leave": "leave", "cancel": "cancel"}
-    if value in known:
+    if isinstance(value, str) and value in known:
         return known[value]
     raise ValueError(f"on_timeout = {value!r}: 'leave' or 'cancel' is expected")
 
