@@ -5,12 +5,14 @@ Whatever the trigger does (raise, return nothing, yield nonsense) becomes the `f
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from triggerd.clock import wall_ms
 from triggerd.daemon import containment
 from triggerd.daemon.context import RunContext
 from triggerd.daemon.failures import described, ended_event
+from triggerd.daemon.limit import Limit
 from triggerd.daemon.loading import Loader
 from triggerd.daemon.outbox import Outbox, RunOutbox
 from triggerd.daemon.quarantine import Quarantine
@@ -277,29 +279,24 @@ class Runner:
 
     async def _bounded(self, run: Run, step: Callable[[], Awaitable[object]], limit_s: float, what: str) -> str | None:
         """Await a step of the trigger whose failure changes no outcome. Answers what went wrong, if anything."""
-        ours = run.in_this_task
-        # A time-out cancels once; a step that swallows it would go on for ever.
-        given_up = _task().get_loop().call_later(limit_s + ABANDON_AFTER_S, self._abandon, run, what) if ours else None
+        ours, problem = run.in_this_task, None
+        limit = Limit(_task(), limit_s, ABANDON_AFTER_S, partial(self._abandon, run, what) if ours else None)
         try:
-            async with asyncio.timeout(limit_s):
-                await step()
+            await step()
         except asyncio.CancelledError:
-            if _task().cancelling():
-                raise
             problem = f"{what} raised CancelledError"
-        except TimeoutError:
-            self._metrics.overran.inc()
-            problem = f"{what} took longer than {limit_s:g} s"
         except BaseException as error:  # noqa: BLE001 - as in `_drive`
             problem = f"{what} failed: {message_of(error)}"
-        else:
-            return None
-        finally:
-            if given_up is not None:
-                given_up.cancel()
-            if ours and not run.in_this_task:
-                raise _AbandonedError
-        log.warning("a trigger's step failed", what=problem)
+        ending = limit.end()
+        if ours and not run.in_this_task:
+            raise _AbandonedError
+        if ending:
+            raise asyncio.CancelledError  # the process ends
+        if limit.expired:
+            self._metrics.overran.inc()
+            problem = f"{what} took longer than {limit_s:g} s"
+        if problem is not None:
+            log.warning("a trigger's step failed", what=problem)
         return problem
 
     def _forget(self, run: Run) -> None:
