@@ -242,6 +242,17 @@ def test_what_another_owner_has_published_meanwhile_is_not_taken_for_ones_own(re
     assert outcomes(redis) == [("t1", "fired")] * 3
 
 
+def test_an_event_that_comes_after_its_own_daemons_sweep_with_the_same_outcome_is_refused(redis: SyncRedis) -> None:
+    defer(redis, "t1")
+    [trigger] = claim(redis)
+    redis.run(QUEUE.cancel("t1", "ann", RETENTION_MS))
+    by_hand(redis, "ZADD", KEYS.prefix + "cancels", "XX", 1, "t1")
+    assert redis.run(QUEUE.expire("a", RETENTION_MS)) == [Ended("t1", "cancelled", stopping=False)]
+    item = Publication("t1", trigger.entry, 1, "cancelled", EVENT, final=True)
+    assert redis.run(QUEUE.publish("a", [item], RETENTION_MS)) == [FINISHED_BY_ANOTHER]
+    assert outcomes(redis) == [("t1", "cancelled")]
+
+
 # -- a time-out that stops the remote work
 
 

@@ -63,7 +63,7 @@ MUTANTS = {
     "adopt deletes a name with entries": ("adopt", "if #page == 0 then", "if true then"),
     "cancel takes no notice of the owner": ("cancel", "if not pending_for_anyone(entry) then", "if true then"),
     "cancel forgets what is finished": ("cancel", "if finished(id) then return -1 end", ""),
-    "a sweep of one's own is taken for one's own event": ("publish", "how == outcome and ", ""),
+    "a sweep of one's own is taken for one's own event": ("publish", " and string.sub(done, start) == event", ""),
     "what another owner told is taken for one's own": ("publish", " and r[5] == consumer and 0 or -3", " and 0 or -3"),
     "work to stop without an entry stays": ("expire", "if entry and entry_fields(entry) then", "if entry then"),
     "replay keeps the id": ("replay", "local new = id .. '~' .. letter", "local new = id"),

@@ -11,9 +11,9 @@ local function one(i)
   if not r[1] then
     local done = redis.call('GET', P .. KEY.DONE .. id)
     if not done then return -2 end
-    -- The outcome, too: this consumer's own sweep may have ended the trigger in between.
-    local how, done_seq, by = string.match(done, '^(%S+) (%d+) %d+ ([^\n]*)\n')
-    if how == outcome and done_seq == seq and by == consumer then return 0 end
+    -- The event, too: this consumer's own sweep may have ended the trigger in between, with the same outcome even.
+    local done_seq, by, start = string.match(done, '^%S+ (%d+) %d+ ([^\n]*)\n()')
+    if done_seq == seq and by == consumer and string.sub(done, start) == event then return 0 end
     return -1
   end
   if r[1] ~= entry or not owned_by(entry, consumer) then return -3 end
