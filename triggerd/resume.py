@@ -5,6 +5,8 @@ lease that says this Resumer lives (so continuations may run as long as they lik
 one, and sweeps deadlines (so a trigger times out even with no daemon alive).
 """
 
+import asyncio
+import inspect
 import logging
 import signal
 import threading
@@ -58,7 +60,10 @@ class Resumer:
         return task
 
     def on_event(self, handler: EventHandler) -> EventHandler:
-        """Call ``handler(event, continuation)`` for triggers deferred without a task; usable as a decorator."""
+        """Call ``handler(event, continuation)`` for triggers deferred without a task; usable as a decorator.
+
+        It may be a coroutine function, as a continuation may.
+        """
         self._on_event = handler
         return handler
 
@@ -116,7 +121,9 @@ class Resumer:
                 raise TaskNotRegisteredError(
                     f"trigger {event.trigger_id!r} has no task, and no on_event handler is set"
                 )
-            self._on_event(event, continuation)
+            handled = self._on_event(event, continuation)
+            if inspect.iscoroutine(handled):
+                asyncio.run(handled)
             return
         task = self._rebuild(*continuation.task)
         _, deferred = call_task(task, lambda: task.resume_execution(continuation, event))

@@ -244,3 +244,19 @@ def test_a_restarted_redis_and_a_deleted_stream_do_not_end_a_resumer(own_redis: 
 def _environment() -> dict[str, str]:
     root = Path(__file__).resolve().parents[2]
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+
+
+def test_a_handler_may_be_a_coroutine_function(td: Client, owner: Owner) -> None:
+    """It was called, never awaited, and its event was acked."""
+    seen: list[str] = []
+    resumer = Resumer(td, lease_ms=LEASE_MS)
+
+    @resumer.on_event
+    async def handle(event: Event, continuation: Continuation) -> None:
+        seen.append(event.trigger_id)
+
+    td.defer(SuccessTrigger(), id="t1")
+    owner.fire(owner.claim()[0], 1)
+    with running(resumer):
+        eventually_sync(lambda: stream_length(td) == 0)
+    assert seen == ["t1"]
