@@ -15,6 +15,7 @@ T_co = TypeVar("T_co", covariant=True)
 _FOLDER = Path(__file__).parent / "lua"
 # give.lua makes a consumer the owner of entries; only these scripts do that.
 _GIVING = frozenset({"claim", "load", "adopt", "repair"})
+_MAX_DIGITS = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ def text(value: bytes | str | int | None) -> str:
 
 
 def number(value: bytes | None) -> int:
-    """A field that should be a whole number; 0 where somebody wrote something else."""
-    return int(value) if value is not None and value.isdigit() else 0
+    """A field that should be a whole number; 0 where somebody wrote something else, or more than 64 bits hold."""
+    return int(value) if value is not None and value.isdigit() and len(value) <= _MAX_DIGITS else 0
 
 
 def nothing(_reply: Any) -> None:
