@@ -7,6 +7,7 @@ one may go on. After `max_deliveries` the event is a dead letter.
 
 import logging
 import threading
+import traceback
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
@@ -243,8 +244,8 @@ class Reader:
             return
         _log.error(
             "event %s:%s was not handled (delivery %d of %d) and will be delivered again: %s",
-            delivered.trigger_id, delivered.seq, deliveries, self._resumer.max_deliveries, why,
-            exc_info=None if isinstance(error, TaskNotRegisteredError) else error,
+            delivered.trigger_id, delivered.seq, deliveries, self._resumer.max_deliveries,
+            why if isinstance(error, TaskNotRegisteredError) else redacted("".join(traceback.format_exception(error))),
         )  # fmt: skip
         redis.run(self._stream.release(self._resumer.name, [delivered.entry]))
 

@@ -234,11 +234,26 @@ def test_events_that_are_none_are_dead_letters_and_the_next_is_resumed(td: Clien
     command(
         td, "XADD", EVENTS, "*", "id", "b", "seq", "1", "outcome", "fired", "event", b"\x93\x01" + pack_binary(b"\xc1")
     )
+    command(td, "XADD", EVENTS, "*", "id", "c", "seq", "9" * 5000, "outcome", "fired", "event", b"\x93\x01")
     fire(td, owner, "good")
     seen: list[str] = []
     with running(resumer_of(td, lambda event: seen.append(event.trigger_id))):
         eventually_sync(lambda: seen == ["good"])
-    assert len(dead(td)) == 3
+    assert len(dead(td)) == 4
+
+
+def test_what_a_continuation_raised_is_logged_with_its_traceback_and_without_its_secret(
+    td: Client, owner: Owner, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(event: Event) -> None:
+        raise ValueError(f"login failed: password=hunter2 for {event.trigger_id}")
+
+    fire(td, owner, "t1")
+    with running(resumer_of(td, broken, max_deliveries=2)):
+        [letter] = eventually_sync(lambda: dead(td))
+    assert letter.why == "ValueError: login failed: password=*** for t1"
+    assert "in broken" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 def test_a_full_server_does_not_keep_a_resumer_from_freeing_it(own_redis: EmbeddedServer) -> None:
