@@ -75,7 +75,8 @@ def _rendering(out: TextIO, *, console: bool) -> list[Processor]:
     """The last steps of a line: from a dict to text."""
     if console:
         plain = structlog.dev.plain_traceback
-        return [_redact, structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)]
+        console_lines = structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)
+        return [structlog.processors.format_exc_info, _redact, console_lines]
     steps: list[Processor] = [
         structlog.processors.format_exc_info,
         _redact,
