@@ -109,6 +109,16 @@ def test_what_cannot_be_decoded_is_shown_in_hex_and_an_entry_without_envelope_by
     assert (answered.exit_code, "holds nothing that could be run" in answered.stdout) == (1, True)
 
 
+@pytest.mark.parametrize("time", ["soon", "9" * 18, "9" * 5000])
+def test_a_dead_letter_written_by_hand_is_listed_and_shown_whatever_its_time(
+    redis_url: str, raw: Any, time: str
+) -> None:
+    letter = raw.xadd(KEYS.dead, {"id": "t", "code": "a", "why": "", "time": time, "bytes": b"\x94"}).decode()
+    for arguments in (["ls"], ["show", letter]):
+        answered = on(redis_url, *arguments)
+        assert (answered.exit_code, letter in answered.stdout) == (0, True)
+
+
 def test_a_replayed_trigger_runs_under_a_new_id(redis_url: str, td: Client, owner: Owner) -> None:
     bury(td, owner)
     [letter] = letters(redis_url)

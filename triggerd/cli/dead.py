@@ -149,7 +149,7 @@ def replay(ctx: click.Context, letters: tuple[str, ...], *, everything: bool, co
         triggerd dead replay 1764000000000-0 --timeout 2h
         triggerd dead replay --all --code classpath_not_allowed
 
-    Exit status: 0 all replayed (now or before), 1 one was not, 2 usage, 4 Redis refused or cannot be reached.
+    Exit status: 0 all replayed, 1 one was not or is not there any more, 2 usage, 4 Redis refused or cannot be reached.
     """
     with open_client(config, redis) as client:
         keys, run = client.caller.keys, client.caller.redis.run

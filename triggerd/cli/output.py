@@ -25,7 +25,11 @@ def moment(ms: int) -> str:
     """``2026-11-23 10:41:03 UTC (3 min ago)``, or ``(in 2 h)``."""
     away_s = (ms - wall_ms()) / 1000
     relative = f"in {for_people(away_s)}" if away_s > 0 else f"{for_people(away_s)} ago"
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC ({relative})"
+    try:
+        at = datetime.fromtimestamp(ms / 1000, UTC)
+    except (OSError, OverflowError, ValueError):  # of a year that no calendar has: somebody else has written it
+        return f"{ms} ms since 1970 ({relative})"
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC ({relative})"
 
 
 def counted(number: int, noun: str) -> str:

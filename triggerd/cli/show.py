@@ -73,7 +73,7 @@ def _finished(info: TriggerFinished, queue: str) -> dict[str, Any]:
     try:
         return facts | event_facts(decode_event(info.id, info.seq, info.outcome, info.event))
     except EnvelopeError as error:
-        return facts | {"undecodable": str(error)}
+        return facts | {"undecodable": redacted(str(error))}
 
 
 def _in_flight(info: TriggerInFlight, queue: str) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _in_flight(info: TriggerInFlight, queue: str) -> dict[str, Any]:
         envelope = decode_trigger(info.env)
         facts |= {"classpath": envelope.classpath, "kwargs": redacted(envelope.kwargs())}
     except EnvelopeError as error:
-        facts |= {"classpath": None, "kwargs": None, "undecodable": str(error)}
+        facts |= {"classpath": None, "kwargs": None, "undecodable": redacted(str(error))}
     return facts | {
         "owner": info.owner or None,
         "deferred_ms": info.deferred_ms,

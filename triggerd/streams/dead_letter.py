@@ -124,7 +124,7 @@ def _read_letter(letter: str, raw: Any) -> DeadLetter:
     fields = {text(name): value for name, value in raw.items()}
     return DeadLetter(
         letter=letter, id=text(fields.get(ID)), entry=text(fields.get(ENTRY)), reply_to=text(fields.get(REPLY)),
-        code=text(fields.get(CODE)), why=text(fields.get(WHY)), buried_ms=int(fields.get(TIME) or 0),
+        code=text(fields.get(CODE)), why=text(fields.get(WHY)), buried_ms=number(fields.get(TIME)),
         bytes=fields.get(BYTES) or fields.get(EVENT) or fields.get(FIELDS) or b"",
         is_event=EVENT in fields, outcome=text(fields.get(OUTCOME)), seq=number(fields.get(SEQ)),
     )  # fmt: skip
