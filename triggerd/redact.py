@@ -17,6 +17,8 @@ _SECRET = re.compile(_TELLING + r"|^(pwd|auth)$|_(pwd|auth)$", re.IGNORECASE)
 # In the user part, up to the last @ of the host's part, or as a parameter (unix:///x.sock?password=...).
 _URL_PASSWORD = re.compile(r"(://[^\s/@:]*:)[^\s/]+(?=@)|(?<=[?&]password=)[^\s&]+", re.IGNORECASE)
 
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[^-]*(?:-----END [A-Z ]{0,20}PRIVATE KEY-----)?")
+
 # Each piece has one way only to match, so that hostile text costs no more than its length. A quote without its end
 # counts up to the end of the text, which may have been cut there.
 _VALUE = (
@@ -42,9 +44,12 @@ def redacted(value: Any) -> Any:
             key: HIDDEN if isinstance(key, str) and _SECRET.search(key) and member else redacted(member)
             for key, member in value.items()
         }
-    if isinstance(value, (list, tuple)):
-        return type(value)(redacted(member) for member in value)
+    for kind in (list, tuple, set, frozenset):  # not the value's own type: a named tuple takes its members one by one
+        if isinstance(value, kind):
+            return kind(redacted(member) for member in value)
+    if isinstance(value, bytes):
+        return redacted(value.decode("latin-1")).encode("latin-1")
     if isinstance(value, str):
-        text = _URL_PASSWORD.sub(lambda found: (found[1] or "") + HIDDEN, value)
+        text = _URL_PASSWORD.sub(lambda found: (found[1] or "") + HIDDEN, _PRIVATE_KEY.sub(HIDDEN, value))
         return _PAIR.sub(lambda found: next(filter(None, found.groups()), "") + HIDDEN, text)
     return value

@@ -1,5 +1,7 @@
 """Secrets in text that somebody else has written, an exception's message above all."""
 
+from typing import NamedTuple
+
 import pytest
 
 from triggerd.clock import wall_ms
@@ -30,11 +32,29 @@ from triggerd.redact import redacted
         ),
         ("no answer from redis://ann:hunter2@h:1/0", "no answer from redis://ann:***@h:1/0"),
         ("password='hunter2 and the text was cut he", "password=***"),
+        ("key=-----BEGIN RSA PRIVATE KEY-----\nMIIhunter2\n-----END RSA PRIVATE KEY-----, db", "key=***, db"),
+        ("private_key=-----BEGIN PRIVATE KEY-----\\nMIIhunter2", "private_key=***"),
     ],
 )
 def test_a_secret_in_free_text_is_hidden_and_the_rest_is_kept(text: str, shown: str) -> None:
     assert redacted(text) == shown
     assert redacted(shown) == shown, "twice is once"
+
+
+PEM = "-----BEGIN PRIVATE KEY-----"
+
+
+class Login(NamedTuple):
+    user: str
+    password: str
+
+
+def test_a_secret_is_hidden_in_whatever_holds_it() -> None:
+    text = "password=hunter2"
+    hidden = "password=***"
+    assert redacted([{text}, frozenset({text}), text.encode(), Login("ann", text)]) == [
+        {hidden}, frozenset({hidden}), hidden.encode(), ("ann", hidden),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -53,7 +73,9 @@ def test_what_is_no_secret_is_what_one_looks_for(text: str) -> None:
 
 
 @pytest.mark.deadline(10)  # it takes milliseconds; a quadratic search takes minutes
-@pytest.mark.parametrize("piece", ["a", "token", "password='", "x-", '\\"', "eyJ", "secret=[", "Bearer "])
+@pytest.mark.parametrize(
+    "piece", ["a", "token", "password='", "x-", '\\"', "eyJ", "secret=[", "Bearer ", "-----BEGIN PRIVATE KEY-----"]
+)
 def test_hostile_text_costs_no_more_than_its_length(piece: str) -> None:
     redacted(piece * (200_000 // len(piece)))
 
