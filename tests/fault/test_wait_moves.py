@@ -95,6 +95,6 @@ async def test_a_cancel_stops_the_run_by_the_ready_made_call_and_no_other_end_to
             await asyncio.to_thread(handle.cancel)
             assert (await asyncio.to_thread(handle.result, timeout=20)).outcome == "cancelled"
         assert await asyncio.to_thread(daemon.stop) == 0
-        assert cancelled[1].status() != "finished"
+        assert cancelled[1].status() in ("running", "queued")
     [stop] = [seen for seen in fake.seen if seen.operation != "GetJobRun"]
     assert (stop.operation, stop.params) == ("BatchStopJobRun", {"JobName": "etl", "JobRunIds": ["jr_1"]})
