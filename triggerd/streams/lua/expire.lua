@@ -11,9 +11,11 @@ local function end_one(zset, id, outcome, prefix)
     local entry = zset == P .. KEY.CANCELS and redis.call('HGET', P .. KEY.STOPPING .. id, F.ENTRY)
     if entry and entry_fields(entry) then
       redis.call('ZADD', zset, int(now), id)  -- its remote work is still to be stopped: renewals go on telling its owner
+    elseif entry then
+      redis.call('DEL', P .. KEY.STOPPING .. id)  -- its entry was deleted by hand: nobody can stop the work any more
+      forget(id, entry, true)
     else
       redis.call('ZREM', zset, id)
-      if entry then redis.call('DEL', P .. KEY.STOPPING .. id) end  -- deleted by hand: nobody can stop it any more
     end
     return
   end
