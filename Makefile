@@ -25,8 +25,9 @@ $(STAMP): pyproject.toml
 demo: setup ## a worker, a daemon and a resumer on an embedded Valkey and a moto AWS, about half a minute
 	$(BIN)/python -m examples.demo
 
+# Most tests wait, for a lease to end or a server to come back: four at a time keep two cores busy.
 test: setup ## all tests, against real servers that they start themselves
-	$(PYTEST)
+	$(PYTEST) --numprocesses 4 --dist worksteal
 
 test-unit: setup ## no socket, no sleep
 	$(PYTEST) tests/unit

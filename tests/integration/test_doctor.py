@@ -176,7 +176,7 @@ def test_settings_of_the_server_are_warned_of(server: EmbeddedServer, raw: Any) 
     raw.eval("local n = 0 for i = 1, 3000000 do n = n + i end return n", 0)
     warned = told(server.url, "warn")
     for words in ("durability: no append-only file", "memory: no maxmemory", "idle connections: timeout 300",
-                  "pub/sub buffer: 1,000 bytes", "slow log: 1 over 5 ms within the hour, the worst EVAL"):  # fmt: skip
+                  "pub/sub buffer: 1,000 bytes", "over 5 ms within the hour, the worst EVAL"):  # fmt: skip
         assert words in warned
     raw.slowlog_reset()
     raw.config_set("appendonly", "yes")
@@ -235,7 +235,8 @@ def test_long_streams_and_large_entries_are_warned_of(server: EmbeddedServer, ra
 def test_the_daemon_says_each_warning_in_one_line_and_starts(redis_url: str) -> None:
     with DaemonProcess(redis_url) as daemon:
         lines = [line for line in daemon.log_records() if line["event"] == "doctor"]
-        assert [line["about"] for line in lines] == ["memory", "durability"]
+        # The slow log is the whole server's, which earlier tests have kept busy.
+        assert [line["about"] for line in lines if line["about"] != "slow log"] == ["memory", "durability"]
         [answers] = [line for line in daemon.log_records() if line["event"] == "Redis answers"]
         assert answers["server"].startswith("Valkey")
 

@@ -68,6 +68,7 @@ class QueueService:
         hint_redis = AsyncRedis(url, name=f"{name}-hints", command_timeout_ms=blocking_ms, retries=0, max_connections=2)
         self._connections = (self._work, lease_redis, wake_redis, hint_redis)
         self.consumer = consumer
+        self._lease_ms = settings.lease_ms
         self.handed_over = False
         self.settler = Settler(self._work, consumer, metrics, result_ttl_s=settings.result_ttl_s)
         keys = SigningKeys(settings.signing_keys) if settings.signing_keys else None
@@ -88,6 +89,8 @@ class QueueService:
         backoff = Backoff()
         while True:
             try:
+                # The lease first: a member of the group without one is dead to its peers.
+                await self._work.run(self.consumer.leases.renew(self.consumer.name, self._lease_ms))
                 await self._work.run(self.consumer.triggers.prepare(self.consumer.name))
             except (RedisUnavailableError, RedisRefusedError) as error:
                 if backoff.failures == 0:
