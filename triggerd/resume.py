@@ -18,7 +18,7 @@ from triggerd.clock import monotonic_s
 from triggerd.deferrable import Deferrable, call_task, classpath_of
 from triggerd.deferral import next_leg
 from triggerd.delivery import Reader
-from triggerd.errors import TaskNotRegisteredError, TriggerdError
+from triggerd.errors import RedisUnavailableError, TaskNotRegisteredError, TriggerdError
 from triggerd.event import Continuation, Event
 from triggerd.streams.connection import SyncRedis
 from triggerd.streams.leases import consumer_name
@@ -148,18 +148,19 @@ class Resumer:
     def _keep(self) -> None:
         """Renew the leases every third of their time, sweep the deadlines every second."""
         redis = SyncRedis(self.client.url, name=self.name, command_timeout_ms=self.lease_ms // 4, retries=0)
-        renewed_s = float("-inf")
+        renew_due_s = dict.fromkeys(self._readers, 0.0)
         while not self._left.is_set():
-            try:
-                if monotonic_s() - renewed_s >= self.lease_ms / 3000:
-                    for reader in self._readers:
+            for reader in self._readers:
+                try:
+                    if monotonic_s() >= renew_due_s[reader]:
                         reader.renew(redis)
-                    renewed_s = monotonic_s()
-                for reader in self._readers:
+                        renew_due_s[reader] = monotonic_s() + self.lease_ms / 3000
                     reader.give_back(redis)
                     redis.run(TriggerQueue(reader.queue).expire(self.name, self.client.caller.retention_ms))
-            except TriggerdError as error:
-                _log.warning("this Resumer could not tell Redis that it lives: %s", error)
+                except TriggerdError as error:
+                    _log.warning("this Resumer could not tell queue %s that it lives: %s", reader.queue, error)
+                    if isinstance(error, RedisUnavailableError):
+                        break  # to the other queues too; any other trouble is this queue's own
             self._left.wait(min(1.0, self.lease_ms / 3000))
         for reader in self._readers:  # after the last renewal, which would put an expiry on the farewell
             reader.leave(redis)
