@@ -289,6 +289,19 @@ def test_work_to_stop_is_adopted_from_a_dead_owner_and_its_adoptions_leave_no_st
     assert_nothing_is_left(redis)
 
 
+def test_a_time_out_between_a_quarantine_and_its_absolution_takes_nothing_from_the_owner(redis: SyncRedis) -> None:
+    defer(redis, "t1", on_timeout="cancel")
+    claim(redis, "a")
+    time_out(redis, "t1")
+    [adopted] = adopt(redis, "b", "a")
+    assert not redis.run(QUEUE.absolve("a", "t1", adopted.entry))
+    assert redis.run(QUEUE.absolve("b", "t1", adopted.entry))
+    [loaded] = redis.run(QUEUE.load("b", [adopted.entry]))
+    assert (loaded.stopping, loaded.adoptions, loaded.quarantined) == (True, 0, 1)
+    assert redis.run(QUEUE.stopped("b", "t1", adopted.entry))
+    assert_nothing_is_left(redis)
+
+
 def test_work_that_was_never_claimed_is_claimed_to_be_stopped(redis: SyncRedis) -> None:
     defer(redis, "t1", on_timeout="cancel")
     time_out(redis, "t1")
@@ -351,6 +364,29 @@ def test_a_full_server_lets_everything_go_on_that_ends_or_moves_a_trigger(full: 
     events = full.run(RESULTS.claim("r", 100)).events
     full.run(RESULTS.ack([event.entry for event in events]))
     assert outcomes(full) == []
+
+
+def test_a_full_server_goes_on_with_the_sweep_behind_work_that_is_still_to_be_stopped(full: SyncRedis) -> None:
+    defer(full, "t1", on_timeout="cancel")
+    defer(full, "t2")
+    claim(full)
+    time_out(full, "t1")
+    full.run(QUEUE.cancel("t2", "ann", RETENTION_MS))
+    by_hand(full, "ZADD", KEYS.cancels, "XX", 1, "t1", 2, "t2")
+    by_hand(full, "CONFIG", "SET", "maxmemory", "1")
+    eventually_sync(lambda: "OOM" in defer(full, "t9")[0])
+    assert full.run(QUEUE.expire("sweeper", RETENTION_MS)) == [Ended("t2", "cancelled", stopping=False)]
+
+
+def test_a_full_server_lets_go_of_a_dead_consumer_that_owns_nothing(full: SyncRedis) -> None:
+    defer(full, "t1")
+    [trigger] = claim(full, "a")
+    full.run(LEASES.renew("b", LEASE_MS))
+    assert publish(full, "a", trigger) == PUBLISHED
+    by_hand(full, "DEL", KEYS.consumer("a"))
+    by_hand(full, "CONFIG", "SET", "maxmemory", "1")
+    eventually_sync(lambda: "OOM" in defer(full, "t9")[0])
+    assert full.run(LEASES.adopt("b", "a", 10)).status == "done"
 
 
 def test_a_full_server_refuses_what_would_only_fill_it_further_and_says_so(full: SyncRedis) -> None:

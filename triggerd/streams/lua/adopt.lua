@@ -9,6 +9,7 @@ if lease and lease ~= DRAINED then return { -2 } end
 local page = redis.pcall('XPENDING', T, GROUP, '-', '+', n, dead)
 if page.err then return page end
 if #page == 0 then
+  redis.call('PERSIST', T)  -- as in retire: Redis 6.2 counts XGROUP among what a full server refuses
   redis.call('XGROUP', 'DELCONSUMER', T, GROUP, dead)  -- only here: with entries pending it would lose them
   redis.call('DEL', P .. KEY.CONSUMER .. dead)
   return { 0 }

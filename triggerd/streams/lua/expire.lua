@@ -10,6 +10,7 @@ local function end_one(zset, id, outcome, prefix)
   if redis.call('HEXISTS', P .. KEY.RECORD .. id, F.ENTRY) == 0 then
     local entry = zset == P .. KEY.CANCELS and redis.call('HGET', P .. KEY.STOPPING .. id, F.ENTRY)
     if entry and entry_fields(entry) then
+      redis.call('PERSIST', P .. KEY.STOPPING .. id)  -- as in retire: a full server must not stop the sweep
       redis.call('ZADD', zset, int(now), id)  -- its remote work is still to be stopped: renewals go on telling its owner
     elseif entry then
       redis.call('DEL', P .. KEY.STOPPING .. id)  -- its entry was deleted by hand: nobody can stop the work any more
