@@ -16,7 +16,7 @@ from tests.support.daemon_process import records_of
 from tests.support.fake_aws import FakeAws
 from tests.support.fault_triggers import StepsTrigger
 from tests.support.fleet import Fleet
-from tests.support.poison_triggers import AT_IMPORT, PoisonTrigger, ProcessTrigger
+from tests.support.poison_triggers import AT_IMPORT, LastWordsTrigger, PoisonTrigger, ProcessTrigger
 from tests.support.triggers import FileTrigger
 from tests.support.waiting import eventually_sync
 from triggerd import Client
@@ -25,7 +25,7 @@ from triggerd.daemon import quarantine_process
 from triggerd.daemon.outbox import RunOutbox
 from triggerd.daemon.quarantine_process import Sandbox, SandboxError
 from triggerd.daemon.quarantine_suspect import Suspect, Verdict
-from triggerd.daemon.runs import Run
+from triggerd.daemon.runs import Run, StopCause
 from triggerd.envelope import TriggerEnvelope, pack
 from triggerd.event import decode_event
 from triggerd.handle import Handle
@@ -218,6 +218,24 @@ async def test_a_child_whose_event_loop_is_blocked_is_killed(monkeypatch: pytest
     await sandbox.close()
     assert how == "had its event loop blocked for 1 s"
     assert suspect.waits
+
+
+async def test_a_cancel_that_crosses_the_end_of_a_probation_is_carried_out_all_the_same() -> None:
+    class CancelledMeanwhile(Published):
+        async def checkpoint(self, trigger_id: str, entry: str, value: bytes) -> bool:
+            suspect.run.cancelled_by = "ann"
+            suspect.run.stop(StopCause.CANCELLED)
+            return True
+
+    sandbox = await Sandbox.start(Settings(allow=(f"{poison_triggers.__name__}.*",)))
+    suspect = suspect_of(LastWordsTrigger(), CancelledMeanwhile())
+    hurried: list[Suspect] = []
+    suspect.run.held, suspect.when_urgent = suspect, hurried.append
+    assert await sandbox.probe([suspect], 0.2) is None
+    await sandbox.close()
+    assert suspect.waits, "its run has ended in the child, its remote work has not been stopped"
+    assert hurried == [suspect]
+    assert suspect.claimed.cancel == "ann"
 
 
 async def test_a_child_waits_on_aws_with_the_daemons_connections() -> None:

@@ -34,6 +34,20 @@ class PoisonTrigger(BaseTrigger):
         yield TriggerEvent(None)
 
 
+class LastWordsTrigger(BaseTrigger):
+    """Never fires, and stores a checkpoint when its run is over."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.LastWordsTrigger", {}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        await asyncio.Event().wait()
+        yield TriggerEvent(None)
+
+    async def cleanup(self) -> None:
+        await self.context.checkpoint("over")
+
+
 class ProcessTrigger(BaseTrigger):
     """Never fires. Each run writes its process id into the file `path`, and so does on_cancel, behind "cancel"."""
 

@@ -137,7 +137,7 @@ class Ward:
             crash = await child.probe(batch, trial_s)
         finally:
             await child.close()
-        left = [suspect for suspect in batch if suspect.waits]
+        left = [suspect for suspect in batch if self._has(suspect)]
         if crash is None:
             self._survived(left, trial_s)
         else:

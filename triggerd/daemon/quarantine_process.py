@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from triggerd.clock import monotonic_s
-from triggerd.daemon.quarantine_suspect import Suspect, Verdict
+from triggerd.daemon.quarantine_suspect import Suspect
 from triggerd.daemon.runs import StopCause
 from triggerd.daemon.sandbox_pipe import (
     MAX_FRAME_BYTES,
@@ -112,7 +112,8 @@ class Sandbox:
         if self._carrying:  # its last words: only then it is known who is left
             await asyncio.wait(self._carrying)
         for suspect in suspects:
-            suspect.sandbox = None
+            if suspect.sandbox is self:
+                suspect.sandbox = None
             suspect.decide_if_over()
         return crash
 
@@ -211,8 +212,9 @@ class Sandbox:
         suspect = self._suspects.pop(entry, None)
         if suspect is not None:
             suspect.sandbox = None
-            if suspect.run.over:
-                suspect.decide(Verdict.ENDED)
+            suspect.decide_if_over()
+            if suspect.waits and suspect.run.over:
+                suspect.on_stop()  # what was to stop its remote work has crossed the end of its run here
         if not self._suspects:
             self._empty.set()
 
