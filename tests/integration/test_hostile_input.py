@@ -196,6 +196,18 @@ def test_21_000_hostile_entries_leave_nothing_but_dead_letters(
         assert daemon.stop() == 0
 
 
+def test_nonsense_on_the_control_channel_is_no_concern_of_a_daemon(redis_url: str, td: Client) -> None:
+    with raw_redis(redis_url) as raw, DaemonProcess(redis_url) as daemon:
+        handle = td.defer(TimeDeltaTrigger(3600), id="t1", reply_to=None)
+        eventually_sync(lambda: handle.status() == "running")
+        numbers = [b"extended t1\n" + number for number in ("\u00b2".encode(), b"9" * 5000, b"\xff", b"")]
+        for hint in (*numbers, b"extended", b"cancel", b"retired", b"\0", b"quiet", b"\xff\xfe t1"):
+            assert raw.publish(KEYS.control, hint) == 1
+        assert handle.cancel() == "requested"
+        assert handle.result(timeout=10).outcome == "cancelled"
+        assert daemon.stop() == 0
+
+
 @pytest.mark.deadline(120)
 def test_a_resumer_makes_dead_letters_of_hostile_events_and_resumes_the_good_ones(
     redis_url: str, td: Client, capsys: pytest.CaptureFixture[str]

@@ -50,6 +50,9 @@ class Steps(BaseTrigger):
                 raise SystemExit(3)
             case "cancelled":
                 raise asyncio.CancelledError
+            case "cancels itself":
+                cancel_own_task()
+                await asyncio.sleep(0)
             case "silent":
                 return
             case "nonsense":
@@ -133,6 +136,22 @@ class Deaf(Steps):
         while step == self.kind and not self.go_on.is_set():
             with contextlib.suppress(asyncio.CancelledError):
                 await self.go_on.wait()
+
+
+def cancel_own_task() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
+class CancelsItself(Waits):
+    async def on_cancel(self) -> None:
+        cancel_own_task()
+        await asyncio.sleep(0)
+
+    async def cleanup(self) -> None:
+        cancel_own_task()
+        await asyncio.sleep(0)
 
 
 class NoGenerator(Steps):
@@ -317,6 +336,7 @@ async def test_a_class_of_the_same_shape_from_elsewhere_runs(runner: Runner, out
         ("raise", "trigger_raised", "KeyError", "nothing there"),
         ("exit", "trigger_raised", "SystemExit", "3"),
         ("cancelled", "error", "TriggerdError", "nobody had cancelled it"),
+        ("cancels itself", "error", "TriggerdError", "nobody had cancelled it"),
         ("silent", "error", "TriggerdError", "without yielding an event"),
         ("nonsense", "error", "TriggerdError", "yielded a int"),
         ("unpackable", "unpackable", "EnvelopePackError", "'object'"),
@@ -393,6 +413,16 @@ async def test_a_trigger_adopted_with_its_cancel_is_cancelled_without_being_run(
     await run_one(runner, claimed("wait", cancel="alice"))
     assert steps == ["on_cancel", "publish 1", "cleanup"]
     assert outbox.events()[0]["message"] == "cancelled by alice"
+
+
+async def test_a_trigger_that_cancels_its_own_task_in_a_step_is_not_taken_for_the_end_of_the_process(
+    runner: Runner, outbox: Kept, capacity: Capacity
+) -> None:
+    await run_one(runner, claimed(cls="CancelsItself", cancel="ann"))
+    (event,) = outbox.events()
+    assert event.outcome == "cancelled"
+    assert "on_cancel() raised CancelledError, the remote work may go on" in event["message"]
+    assert capacity.free == 10
 
 
 @pytest.mark.parametrize("kind", ["wait", "stubborn"])

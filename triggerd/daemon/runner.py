@@ -106,8 +106,8 @@ class Runner:
         except _AbandonedError:
             return
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and _task().cancelling():
-                raise  # the process ends
+            if isinstance(error, asyncio.CancelledError) and self._cut_off():
+                raise
             if run.in_this_task:
                 await self._broken(run, error)
         finally:
@@ -186,8 +186,8 @@ class Runner:
             return END
         except asyncio.CancelledError:
             if run.cause is None:
-                if _task().cancelling():
-                    raise  # the process ends
+                if self._cut_off():
+                    raise
                 raise TriggerdError("run() raised CancelledError, and nobody had cancelled it") from None
             return END
         finally:
@@ -290,14 +290,20 @@ class Runner:
         ending = limit.end()
         if ours and not run.in_this_task:
             raise _AbandonedError
-        if ending:
-            raise asyncio.CancelledError  # the process ends
+        if ending and self._cut_off():
+            raise asyncio.CancelledError
         if limit.expired:
             self._metrics.overran.inc()
             problem = f"{what} took longer than {limit_s:g} s"
         if problem is not None:
             log.warning("a trigger's step failed", what=problem)
         return problem
+
+    def _cut_off(self) -> bool:
+        """Whether the current task was cancelled because the process ends, and not by the trigger's own code."""
+        while not self.runs.cut_off and _task().cancelling():
+            _task().uncancel()
+        return self.runs.cut_off
 
     def _forget(self, run: Run) -> None:
         containment.leave(run, self._metrics)

@@ -164,6 +164,8 @@ class RunTable:
         self._on_end: list[Callable[[Run], None]] = []
         self._empty = asyncio.Event()
         self._empty.set()
+        self.cut_off = False
+        """The process ends: nothing that is told to a run's task by a cancellation is the trigger's own doing."""
 
     def __len__(self) -> int:
         return len(self._by_entry)
@@ -219,6 +221,7 @@ class RunTable:
 
     async def abandon(self) -> None:
         """Cut off whatever still runs: the process ends."""
+        self.cut_off = True
         tasks = [*self._deaf, *(run.task for run in self if run.task is not None)]
         for task in tasks:
             task.cancel()

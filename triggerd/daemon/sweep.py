@@ -101,8 +101,9 @@ class HintListener:
             self._runner.cancel(trigger_id, by)
         elif verb == "extended":
             trigger_id, _, deadline_ms = name.partition("\n")
-            if deadline_ms.isdigit() and (run := self._runner.runs.by_id(trigger_id)):
-                run.deadline_ms = int(deadline_ms)
+            if run := self._runner.runs.by_id(trigger_id):
+                with contextlib.suppress(ValueError):  # anybody may publish here
+                    run.deadline_ms = int(deadline_ms)
         elif verb == "stop":
             self._runner.stop_remote(name)
         elif verb == "retired" and (run := self._runner.runs.by_id(name)):
