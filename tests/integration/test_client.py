@@ -18,7 +18,9 @@ from triggerd import (
     TriggerTimeoutError,
     UnknownTriggerError,
 )
-from triggerd.errors import NameNotValidError
+from triggerd.errors import EnvelopeDecodeError, NameNotValidError
+from triggerd.keys import QueueKeys
+from triggerd.streams.script import Call
 from triggerd.triggers.testing import SuccessTrigger
 
 
@@ -150,6 +152,22 @@ def test_an_error_of_redis_names_the_ids_to_defer_again() -> None:
     named, made = unavailable.value.trigger_ids
     assert named == "a"
     assert len(made) == 32
+
+
+def test_what_somebody_has_written_by_hand_is_a_typed_error_or_shown_as_far_as_it_goes(td: Client) -> None:
+    keys = QueueKeys("default")
+    for command in (
+        ("SET", keys.done("garbage"), "no result"),
+        ("SET", keys.done("words"), "fired one today me\nevent"),
+        ("HSET", keys.record("odd"), "entry", "1-1", "deferred", "soon", "seq", "x", "adoptions", "y"),
+        ("ZADD", keys.deadlines, "inf", "odd"),
+    ):
+        td.caller.redis.run(Call("write", command, lambda reply: None))
+    for name in ("garbage", "words"):
+        for ask in (td.handle(name).status, td.handle(name).result):
+            with pytest.raises(EnvelopeDecodeError, match="is no result"):
+                ask()
+    assert td.handle("odd").status() == "queued"
 
 
 def test_who_cancels_is_named_in_one_line(td: Client) -> None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from triggerd.clock import wall_ms
+from triggerd.errors import EnvelopeDecodeError
 from triggerd.event import EventError, Outcome, ended_prefix
 from triggerd.keys import BATCH, TRIGGER_GROUP, QueueKeys, check_actor
-from triggerd.streams.script import Call, nothing, script_call, text
+from triggerd.streams.script import Call, nothing, number, script_call, text
 
 DEFAULT_TIMEOUT_MS = 10 * 24 * 3600 * 1000
 """Every trigger has a deadline: this far off where the caller named none."""
@@ -275,12 +276,19 @@ def read_codes(reply: Sequence[Any]) -> list[int | str]:
 
 
 def read_done(trigger_id: str, value: bytes | None) -> TriggerFinished | None:
-    """The parts of a `done` string."""
+    """The parts of a `done` string.
+
+    Raises:
+        EnvelopeDecodeError: Somebody else has written it.
+    """
     if value is None:
         return None
     head, _, event = value.partition(b"\n")
-    outcome, seq, finished_ms, by = text(head).split(" ", 3)
-    return TriggerFinished(trigger_id, cast("Outcome", outcome), int(seq), int(finished_ms), by, event)
+    try:
+        outcome, seq, finished_ms, by = text(head).split(" ", 3)
+        return TriggerFinished(trigger_id, cast("Outcome", outcome), int(seq), int(finished_ms), by, event)
+    except ValueError as error:
+        raise EnvelopeDecodeError(f"what is kept of trigger {trigger_id!r} is no result: {error}") from error
 
 
 def _read_claimed(reply: Sequence[Any]) -> Claimed:
@@ -308,8 +316,8 @@ def _read_shown(trigger_id: str, reply: Sequence[Any]) -> TriggerInFlight | Trig
             return read_done(trigger_id, done)
         case [b"in_flight", entry, reply_to, deferred, seq, cancel, adoptions, deadline, owner, env]:
             return TriggerInFlight(
-                id=trigger_id, entry=text(entry), reply_to=text(reply_to), deferred_ms=int(deferred),
-                deadline_ms=int(float(deadline)), owner=text(owner), seq=int(seq), cancel=text(cancel),
-                adoptions=int(adoptions), env=env,
+                id=trigger_id, entry=text(entry), reply_to=text(reply_to), deferred_ms=number(deferred),
+                deadline_ms=number(deadline), owner=text(owner), seq=number(seq), cancel=text(cancel),
+                adoptions=number(adoptions), env=env,
             )  # fmt: skip
     return None
