@@ -2,8 +2,9 @@
 
 A signature promises that somebody with a key wrote these bytes for this queue: classpath, kwargs and continuation. It
 does not promise when, nor that they are wanted now: it does not cover the trigger id (a dead letter is replayed under a
-new one), so whoever can write to Redis can send an old signed envelope once more, also delete and cancel, and make up
-the payload of an event, which scripts in Redis put together and cannot sign.
+new one), nor what stands beside the envelope: deadline, reply_to, on_timeout, checkpoint. So whoever can write to Redis
+can send an old signed envelope once more, also delete and cancel, and make up the payload of an event, which scripts in
+Redis put together and cannot sign.
 """
 
 import hashlib
