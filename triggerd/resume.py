@@ -121,12 +121,11 @@ class Resumer:
                 raise TaskNotRegisteredError(
                     f"trigger {event.trigger_id!r} has no task, and no on_event handler is set"
                 )
-            handled = self._on_event(event, continuation)
-            if inspect.iscoroutine(handled):
-                asyncio.run(handled)
+            _finish(self._on_event(event, continuation))
             return
         task = self._rebuild(*continuation.task)
-        _, deferred = call_task(task, lambda: task.resume_execution(continuation, event))
+        result, deferred = call_task(task, lambda: task.resume_execution(continuation, event))
+        _finish(result)
         if deferred is not None:
             leg = next_leg(task, continuation, event)
             self.client.defer_many([deferred.arguments() | leg | {"queue": queue, "reply_to": reply_to}])
@@ -165,6 +164,14 @@ class Resumer:
         for reader in self._readers:  # after the last renewal, which would put an expiry on the farewell
             reader.leave(redis)
         redis.close()
+
+
+def _finish(result: Any) -> None:
+    """Whatever a continuation returned, it has run when this returns: only then is its event acked."""
+    if inspect.iscoroutine(result):
+        asyncio.run(result)
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise TypeError("a continuation with a 'yield' in it is a generator: nothing of it has run")
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> dict[int, Any]:

@@ -285,3 +285,20 @@ def test_a_handler_may_be_a_coroutine_function(td: Client, owner: Owner) -> None
     with running(resumer):
         eventually_sync(lambda: stream_length(td) == 0)
     assert seen == ["t1"]
+
+
+def test_a_continuation_that_is_a_generator_is_a_dead_letter_and_is_not_acked_unrun(td: Client, owner: Owner) -> None:
+    class Yields(Load):
+        seen: list[tuple[Any, ...]] = []  # noqa: RUF012 - the fixture's shape
+
+        def execute_complete(self, context: Any, event: Event, rows: int) -> Any:
+            self.seen.append(("never",))
+            yield
+
+    td.start(Yields("sales"), id="t1")
+    owner.fire(owner.claim()[0], 1)
+    resumer = Resumer(td, lease_ms=LEASE_MS, max_deliveries=1)
+    resumer.register(Yields)
+    with running(resumer):
+        [letter] = eventually_sync(lambda: td.caller.redis.run(DeadLetters("default").ls()))
+    assert "nothing of it has run" in letter.why
