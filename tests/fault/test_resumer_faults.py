@@ -129,6 +129,19 @@ def test_the_pause_outlives_the_resumer(td: Client, owner: Owner) -> None:
     assert dead(td) == []
 
 
+def test_after_an_outage_each_resumer_has_the_time_of_a_lease_to_come_back_to_its_events(
+    td: Client, owner: Owner
+) -> None:
+    """All leases are gone then, and whoever came back first took what the others were busy with."""
+    fire(td, owner, "t1")
+    td.caller.redis.run(ResultStream("default", "default").prepare())
+    command(td, "XREADGROUP", "GROUP", "resumers", "busy", "STREAMS", EVENTS, ">")  # and no lease
+    began_s, seen_s = time.monotonic(), []
+    with running(resumer_of(td, lambda _: seen_s.append(time.monotonic()), lease_ms=1500)):
+        eventually_sync(lambda: seen_s)
+    assert seen_s[0] - began_s >= 1.5
+
+
 def test_what_waits_behind_a_slow_continuation_goes_to_a_resumer_that_is_free(td: Client, owner: Owner) -> None:
     """One slow continuation held up the nine events that had been taken with it."""
     began, go_on = threading.Event(), threading.Event()
