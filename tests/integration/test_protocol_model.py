@@ -4,7 +4,8 @@ Every call may lose its answer or be carried out much later; daemons crash, lose
 damage things by hand. After every step: at most one final event for each id, nothing told twice or in two versions,
 only by the owner. In the end: exactly one, and nothing left behind.
 
-`TRIGGERD_MODEL_EXAMPLES=5000` makes it a long run; a failure is then shortened, too.
+`TRIGGERD_MODEL_EXAMPLES=5000` makes it a long run, with every mutant; a failure is then shortened, too, which
+takes minutes: add ``-o faulthandler_timeout=0``.
 """
 
 import os
@@ -83,6 +84,7 @@ def broken(redis_url: str) -> Iterator[SyncRedis]:
     scripts.script.cache_clear()
 
 
+@pytest.mark.deadline(280)
 @pytest.mark.parametrize("name", MUTANTS if LONG else IN_CI)
 def test_the_model_finds_a_broken_script(
     name: str, broken: SyncRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -95,9 +97,9 @@ def test_the_model_finds_a_broken_script(
     monkeypatch.setattr(scripts, "_FOLDER", folder)
     scripts.script.cache_clear()
     with pytest.raises(AssertionError):
-        explore(broken, 2_000)
+        explore(broken, 4_000)
 
 
 def test_the_model_finds_a_daemon_that_does_not_audit(broken: SyncRedis) -> None:
     with pytest.raises(AssertionError):
-        explore(broken, 2_000, audits=False)
+        explore(broken, 4_000, audits=False)
