@@ -269,14 +269,6 @@ def test_what_a_continuation_raised_is_logged_with_its_traceback_and_without_its
     assert "hunter2" not in caplog.text
 
 
-def test_what_is_wrong_with_one_queue_keeps_no_deadline_of_another_from_being_swept(td: Client) -> None:
-    command(td, "SET", QueueKeys("broken").deadlines, "no sorted set")
-    seen: list[str] = []
-    with running(resumer_of(td, lambda event: seen.append(event.outcome), queues=("broken", "default"))):
-        td.defer(SuccessTrigger(), timeout=0.1)
-        eventually_sync(lambda: seen == ["timed_out"])
-
-
 def test_a_full_server_does_not_keep_a_resumer_from_freeing_it(own_redis: EmbeddedServer) -> None:
     seen: list[str] = []
     with Client(own_redis.url) as td, Owner(own_redis.url) as owner:

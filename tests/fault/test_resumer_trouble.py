@@ -229,5 +229,16 @@ def test_a_resumer_in_trouble_stops_when_it_is_told_to(away: EmbeddedServer) -> 
         away.start()
 
 
+def test_what_is_wrong_with_one_queue_keeps_no_deadline_of_another_from_being_swept(redis_url: str, td: Client) -> None:
+    with redis.Redis.from_url(redis_url) as raw:
+        raw.set(QueueKeys("broken").deadlines, "no sorted set")
+    seen: list[str] = []
+    resumer = Resumer(td, queues=("broken", "default"), lease_ms=LEASE_MS)
+    resumer.on_event(lambda event, _: seen.append(event.outcome))
+    with running(resumer):
+        td.defer(SuccessTrigger(), timeout=0.1)
+        eventually_sync(lambda: seen == ["timed_out"])
+
+
 def _lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
