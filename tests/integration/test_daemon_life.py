@@ -23,6 +23,7 @@ from triggerd import Client
 from triggerd.daemon.consumer import end_task
 from triggerd.daemon.daemon import Daemon
 from triggerd.embedded import EmbeddedServer
+from triggerd.keys import QueueKeys
 from triggerd.settings import HttpSettings, RedisSettings, Settings
 from triggerd.triggers.testing import SuccessTrigger
 
@@ -53,6 +54,19 @@ def test_sigterm_hands_over_and_a_second_daemon_finishes(redis_url: str, td: Cli
             go.touch()
             assert {handle.result(timeout=20).outcome for handle in handles} == {"fired"}
     assert not stopped.exists()
+
+
+def test_an_event_that_redis_refuses_keeps_no_other_trigger_from_being_handed_over(
+    redis_url: str, td: Client, tmp_path: Path
+) -> None:
+    env = {**ENV, "TRIGGERD_LEASE_MS": "60000", "TRIGGERD_DRAIN_TIMEOUT_S": "6"}
+    with redis.Redis.from_url(redis_url) as raw, DaemonProcess(redis_url, env=env) as first:
+        raw.set(QueueKeys("default").events("taken"), "by somebody else")
+        td.defer(SuccessTrigger(), reply_to="taken")
+        handle = td.defer(FileTrigger(path=str(tmp_path / "go")), reply_to=None)
+        eventually_sync(lambda: handle.status() == "running" and "refused by Redis" in first.log_text)
+        assert first.stop(deadline_s=10) == 0
+        assert "handed over" in {record["event"] for record in first.log_records()}
 
 
 def test_a_killed_daemons_triggers_are_finished_by_its_successor(redis_url: str, td: Client, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class Settler:
         self._work = asyncio.Event()
         self._nothing_left = asyncio.Event()
         self._nothing_left.set()
-        self._unsettled = 0
+        self._unsettled = self._put_off = 0
         self._backoff = Backoff()
         self._telling = asyncio.Semaphore(_TOLD_AT_ONCE)
         self._complain_s = 0.0
@@ -106,7 +106,7 @@ class Settler:
                 await asyncio.sleep(backoff.next_s())
 
     async def flush(self) -> None:
-        """Until every event has been answered for."""
+        """Until every event has been answered for, or refused: one that Redis will not take holds up no drain."""
         await self._nothing_left.wait()
 
     async def run(self) -> None:
@@ -127,8 +127,7 @@ class Settler:
             return await self._post(box, item).answer
         finally:
             self._unsettled -= 1
-            if self._unsettled == 0:
-                self._nothing_left.set()
+            self._put_off_more(0)
 
     def _post(self, box: deque[_Parcel[ItemT]], item: ItemT) -> _Parcel[ItemT]:
         parcel = _Parcel(item)
@@ -180,11 +179,22 @@ class Settler:
         parcel.tries += 1
         self._metrics.publish_retries.inc()
 
+        counted = int(not isinstance(parcel.item, Checkpoint))
+        self._put_off_more(counted)
+
         def again() -> None:
+            self._put_off_more(-counted)
             box.append(parcel)
             self._work.set()
 
         asyncio.get_running_loop().call_later(pause_s, again)
+
+    def _put_off_more(self, events: int) -> None:
+        self._put_off += events
+        if self._unsettled > self._put_off:
+            self._nothing_left.clear()
+        else:
+            self._nothing_left.set()
 
     async def _trouble(self, error: Exception) -> None:
         """The whole call failed: whether Redis has carried it out is unknown, and sending it again is safe."""
