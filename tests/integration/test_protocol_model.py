@@ -65,7 +65,6 @@ MUTANTS = {
     "cancel takes no notice of the owner": ("cancel", "if not pending_for_anyone(entry) then", "if true then"),
     "cancel forgets what is finished": ("cancel", "if finished(id) then return -1 end", ""),
     "a sweep of one's own is taken for one's own event": ("publish", " and string.sub(done, start) == event", ""),
-    "what another owner told is taken for one's own": ("publish", " and r[5] == consumer and 0 or -3", " and 0 or -3"),
     "work to stop without an entry stays": ("expire", "if entry and entry_fields(entry) then", "if entry then"),
     "replay keeps the id": ("replay", "local new = id .. '~' .. letter", "local new = id"),
     "a time-out takes the entry from who has work to stop": (
@@ -84,7 +83,7 @@ def broken(redis_url: str) -> Iterator[SyncRedis]:
     scripts.script.cache_clear()
 
 
-@pytest.mark.deadline(280)
+@pytest.mark.deadline(120)
 @pytest.mark.parametrize("name", MUTANTS if LONG else IN_CI)
 def test_the_model_finds_a_broken_script(
     name: str, broken: SyncRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -97,9 +96,9 @@ def test_the_model_finds_a_broken_script(
     monkeypatch.setattr(scripts, "_FOLDER", folder)
     scripts.script.cache_clear()
     with pytest.raises(AssertionError):
-        explore(broken, 4_000)
+        explore(broken, 2_000)
 
 
 def test_the_model_finds_a_daemon_that_does_not_audit(broken: SyncRedis) -> None:
     with pytest.raises(AssertionError):
-        explore(broken, 4_000, audits=False)
+        explore(broken, 2_000, audits=False)
