@@ -25,10 +25,11 @@ from triggerd.errors import (
     EnvelopeUnsignedError,
     EnvelopeVersionError,
 )
+from triggerd.keys import MAX_ENV_BYTES
 from triggerd.signing import TRAILER_BYTES, SigningKeys, ends_signed
 
 VERSION = 1
-MAX_ENVELOPE_BYTES = 256 * 1024
+MAX_ENVELOPE_BYTES = MAX_ENV_BYTES
 """Limit of a trigger and of an event envelope. 100 of them make one script call, so this bounds what one call moves."""
 
 MAX_CLASSPATH_CHARS = 512

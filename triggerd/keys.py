@@ -43,6 +43,8 @@ OUTCOME, EVENT = "outcome", "event"
 WHY, CODE, TIME, BYTES, FIELDS = "why", "code", "time", "bytes", "fields"
 
 MAX_ID_BYTES = 512
+MAX_ENV_BYTES = 256 * 1024
+"""Of an `env` no daemon is handed more than one byte beyond: a foreign producer may have put a gigabyte there."""
 MAX_ACTOR_CHARS = 200
 BATCH = 100
 """Items in one script call at most: 100 publishes take 2-3 ms of the server, 1,000 would take 20."""
@@ -146,7 +148,7 @@ local RESUMERS = '{RESUMER_GROUP}'
 local ALIVE, QUIET, DRAINED, LAPSED = '{ALIVE}', '{QUIET}', '{DRAINED}', '{LAPSED}'
 local STOP_WORK = '{STOP_WORK}'
 local RELEASED = '{RELEASED}'
-local MAX_ID_BYTES = {MAX_ID_BYTES}
+local MAX_ID_BYTES, MAX_ENV_BYTES = {MAX_ID_BYTES}, {MAX_ENV_BYTES}
 local P = string.sub(KEYS[1], 1, -#KEY.TRIGGERS - 1)
 local T = KEYS[1]
 """

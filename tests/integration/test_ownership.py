@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.waiting import eventually_sync
 from triggerd.embedded import EmbeddedServer
-from triggerd.envelope import encode_trigger
+from triggerd.envelope import MAX_ENVELOPE_BYTES, encode_trigger
 from triggerd.errors import RedisRefusedError
 from triggerd.event import Continuation, decode_event, encode_event
 from triggerd.keys import QueueKeys
@@ -251,6 +251,15 @@ def test_an_event_that_comes_after_its_own_daemons_sweep_with_the_same_outcome_i
     item = Publication("t1", trigger.entry, 1, "cancelled", EVENT, final=True)
     assert redis.run(QUEUE.publish("a", [item], RETENTION_MS)) == [FINISHED_BY_ANOTHER]
     assert outcomes(redis) == [("t1", "cancelled")]
+
+
+def test_of_an_envelope_far_too_large_an_owner_is_handed_no_more_than_it_takes_to_refuse_it(redis: SyncRedis) -> None:
+    by_hand(redis, "XADD", KEYS.triggers, "*", "id", "t1", "reply", "", "env", b"x" * 1_000_000)
+    [trigger] = claim(redis)
+    assert len(trigger.env) == MAX_ENVELOPE_BYTES + 1
+    bury(redis, "a", trigger)
+    [letter] = redis.run(DEAD.ls())
+    assert len(letter.bytes) == 1_000_000
 
 
 # -- a time-out that stops the remote work

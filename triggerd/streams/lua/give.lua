@@ -58,6 +58,7 @@ local function give(entry, fields)
   end
   -- Numbers as numbers say it, whatever somebody has put into the record by hand.
   local function number(value) return int(tonumber(value) or 0) end
+  if #env > MAX_ENV_BYTES then env = string.sub(env, 1, MAX_ENV_BYTES + 1) end  -- enough to be refused as too large
   return { entry, id, env, reply, number(deadline), r[2] or false, number(r[3]), r[4] or false, number(r[5]), number(r[6]),
     stopping, number(r[7]) }
 end
