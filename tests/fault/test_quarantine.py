@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support import poison_triggers
+from tests.support import broken_triggers, poison_triggers
 from tests.support.daemon_process import records_of
 from tests.support.fake_aws import FakeAws
 from tests.support.fault_triggers import StepsTrigger
@@ -236,6 +236,14 @@ async def test_a_cancel_that_crosses_the_end_of_a_probation_is_carried_out_all_t
     assert suspect.waits, "its run has ended in the child, its remote work has not been stopped"
     assert hurried == [suspect]
     assert suspect.claimed.cancel == "ann"
+
+
+@pytest.mark.parametrize("trigger", [broken_triggers.ExitsFromACallback(), broken_triggers.StopsTheLoop()])
+async def test_what_a_daemon_contains_is_no_crash_in_a_child_either(trigger: BaseTrigger) -> None:
+    sandbox = await Sandbox.start(Settings(allow=(f"{broken_triggers.__name__}.*",)))
+    suspect = suspect_of(trigger, Published())
+    assert await sandbox.probe([suspect], 1.0) is None
+    await sandbox.close()
 
 
 async def test_a_child_waits_on_aws_with_the_daemons_connections() -> None:

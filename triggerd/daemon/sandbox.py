@@ -58,7 +58,7 @@ def main() -> None:
     if os.getppid() == parent:
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(_serve(orders, reports))
+        containment.drive(loop, _serve(orders, reports))
     os._exit(0)  # whatever a trigger may have left behind
 
 
