@@ -1,5 +1,6 @@
 """What the daemon does when Redis and its memory may differ: audit, release, adopt, and keep what was refused."""
 
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def test_entries_that_are_ours_without_our_knowing_are_found_by_the_audit(
     daemon: DaemonProcess, td: Client, raw: redis.Redis
 ) -> None:
     name = name_of(daemon)
-    eventually_sync(lambda: raw.exists(KEYS.consumer(name)))
+    eventually_sync(lambda: counted(daemon, "audits_total"))  # it knows of its lease
     daemon.freeze()
     handles = [td.defer(SuccessTrigger(n), reply_to=None) for n in range(150)]
     # The answer of a claim that was lost: the server gave the entries to a consumer that never heard of it.
@@ -47,6 +48,28 @@ def test_entries_that_are_ours_without_our_knowing_are_found_by_the_audit(
     daemon.thaw()
     assert {handle.result(timeout=15).outcome for handle in handles} == {"fired"}
     assert "lease lapsed" in daemon.log_text
+
+
+def test_a_lease_that_cannot_be_had_is_waited_for_without_an_audit_after_another(
+    daemon: DaemonProcess, raw: redis.Redis
+) -> None:
+    name = name_of(daemon)
+    eventually_sync(lambda: raw.exists(KEYS.consumer(name)))
+    raw.config_set("min-replicas-to-write", 1)
+    try:
+        eventually_sync(lambda: not raw.exists(KEYS.consumer(name)))
+        failures, audits = counted(daemon, 'redis_errors_total{part="lease"}'), counted(daemon, "audits_total")
+        eventually_sync(lambda: counted(daemon, 'redis_errors_total{part="lease"}') >= failures + 6)
+        assert counted(daemon, "audits_total") <= audits + 2
+    finally:
+        raw.config_set("min-replicas-to-write", 0)
+    eventually_sync(lambda: counted(daemon, "audits_total") > audits)
+
+
+def counted(daemon: DaemonProcess, sample: str) -> float:
+    with urllib.request.urlopen(f"{daemon.http_url}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"triggerd_{sample} "))
 
 
 def test_a_run_whose_trigger_was_taken_away_is_refused_and_the_trigger_ends_once(

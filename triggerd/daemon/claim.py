@@ -83,6 +83,7 @@ class Claimer:
         self._repair_after = ""
         self._repair_due_s = float("-inf")  # the first walk begins with the first cycle
         self._backoff = Backoff()
+        self._leaseless = Backoff(_LEASE_WITHIN_S)  # a server that takes no writes gives none, maybe for hours
         self._adopt_due_s = 0.0
         self._audit_due_s = monotonic_s() + AUDIT_EVERY_S
         self.last_cycle_s = monotonic_s()
@@ -127,10 +128,10 @@ class Claimer:
             self._capacity.unreserve(wanted - started)
         self._metrics.claimed.inc(started)
         if not claimed.lease_held:
-            self._lease.hurry()
-            self._consumer.bell.doubt("claimed without a lease")
-            await asyncio.sleep(_LEASE_WITHIN_S)
+            self._lease.hurry()  # and once the lease is there again, its keeper asks for an audit
+            await asyncio.sleep(self._leaseless.next_s())
             return False
+        self._leaseless.reset()
         if started < wanted:
             self._waker.ask(claimed.last_entry)
         return started == wanted
@@ -179,7 +180,6 @@ class Claimer:
             self.last_cycle_s = monotonic_s()
             if adopted.status == "own_lease_lapsed":
                 self._lease.hurry()
-                self._consumer.bell.doubt("adopted without a lease")
             if adopted.status != "ok":
                 break
             await asyncio.sleep(0)
