@@ -57,15 +57,13 @@ def plan_deferral(
             "reply_to=None keeps the final event only, and this trigger fires several: name a result stream"
         )
     classpath, trigger_kwargs = serialized(trigger, "trigger")
-    # An id that the caller chose may be used again, once its result is forgotten; the later legs are others then.
-    of_this_deferral = trigger_id if id is None else f"{trigger_id}.{uuid.uuid4().hex[:8]}"
     continuation = Continuation(
         method_name=method_name,
         kwargs=dict(kwargs or {}),
         task=serialized(task, "task") if task is not None else None,
         context=context,
         leg=leg,
-        root=root or of_this_deferral,
+        root=root or trigger_id,
     )
     env = encode_trigger(classpath, trigger_kwargs, continuation.encode(queue, keys))
     if keys is not None:
@@ -90,7 +88,7 @@ def serialized(thing: Any, what: str) -> tuple[str, Mapping[str, Any]]:
 def next_leg(task: Deferrable, continuation: Continuation, event: Event) -> dict[str, Any]:
     """The arguments of a deferral that the continuation of `event` makes.
 
-    Its id follows from the first leg's root, so a continuation that is delivered twice defers once. Later events of a
+    Its id follows from the first leg's id, so a continuation that is delivered twice defers once. Later events of a
     multi_event trigger begin a line of their own.
     """
     root, leg = continuation.root or event.trigger_id, continuation.leg + 1

@@ -44,7 +44,7 @@ class Continuation:
         task: ``(classpath, kwargs)`` of the task, None where a trigger was deferred without one.
         context: The context `Client.start` was given.
         leg: 1 for the first deferral of a task, 2 for the one its continuation made, ...
-        root: What later legs are named after: the trigger id of leg 1, where the caller chose it with something random.
+        root: The trigger id of leg 1.
     """
 
     method_name: str = "execute_complete"
