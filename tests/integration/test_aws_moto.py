@@ -123,7 +123,7 @@ async def _execution(moto: MotoServer, *states: dict[str, Any]) -> str:
 
 async def test_an_execution_that_really_runs_is_waited_for(moto: MotoServer, aws: Aws) -> None:
     execution = await _execution(
-        moto, {"Type": "Wait", "Seconds": 1}, {"Type": "Pass", "Result": {"a": 1}, "End": True}
+        moto, {"Type": "Wait", "Seconds": 3}, {"Type": "Pass", "Result": {"a": 1}, "End": True}
     )
     seen: list[str | None] = []
     answer = await aws.wait(

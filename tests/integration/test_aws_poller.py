@@ -278,7 +278,7 @@ async def test_ten_thousand_waits_need_no_tasks_of_their_own(fake: FakeAws) -> N
             asyncio.create_task(aws.wait("glue", "job_complete", {"JobName": "j", "RunId": f"jr_{number}"}, delay=600))
             for number in range(10_000)
         ]
-        await eventually(lambda: aws.waits == 10_000)
+        await eventually(lambda: aws.waits == 10_000, 45)
         used = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
         ours = len(asyncio.all_tasks()) - len(waits) - before
