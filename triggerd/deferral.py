@@ -41,6 +41,7 @@ def plan_deferral(
     on_timeout: OnTimeout = "leave",
     leg: int = 1,
     root: str | None = None,
+    resumed_ms: int = 0,
     keys: SigningKeys | None = None,
 ) -> Deferral:
     """The deferral that `Client.defer` sends; its arguments are explained there. `keys` are the client's.
@@ -64,6 +65,7 @@ def plan_deferral(
         context=context,
         leg=leg,
         root=root or trigger_id,
+        resumed_ms=resumed_ms,
     )
     env = encode_trigger(classpath, trigger_kwargs, continuation.encode(queue, keys))
     if keys is not None:
@@ -96,7 +98,10 @@ def next_leg(task: Deferrable, continuation: Continuation, event: Event) -> dict
     if event.seq > 1:
         trigger_id = root = f"{trigger_id}.{event.seq}"
         leg = 1
-    return {"id": trigger_id, "task": task, "context": continuation.context, "leg": leg, "root": root}
+    return {
+        "id": trigger_id, "task": task, "context": continuation.context, "leg": leg, "root": root,
+        "resumed_ms": event.fired_ms,
+    }  # fmt: skip
 
 
 def timeout_ms(timeout: float | timedelta | None) -> int:

@@ -231,6 +231,10 @@ class Reader:
     def _hand_over(self, redis: SyncRedis, delivered: DeliveredEvent, deliveries: int, event: Event) -> None:
         try:
             self._resumer.resume(self.queue, self._stream.reply_to, event)
+        except (RedisUnavailableError, RedisRefusedError):
+            # What it defers cannot be enqueued: no failure of the continuation's, and no use in going on with others.
+            redis.run(self._stream.release(self._resumer.name, [delivered.entry], uncounted=True))
+            raise
         except BaseException as error:  # noqa: BLE001 - a continuation may raise anything, exit too; it harms only itself
             self._refused(redis, delivered, deliveries, error)
         else:

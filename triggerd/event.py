@@ -45,6 +45,8 @@ class Continuation:
         context: The context `Client.start` was given.
         leg: 1 for the first deferral of a task, 2 for the one its continuation made, ...
         root: The trigger id of leg 1.
+        resumed_ms: `fired_ms` of the event whose continuation made this leg, 0 for leg 1. By it a leg that is deferred
+            twice is told from one of an earlier run, where the caller uses an id again.
     """
 
     method_name: str = "execute_complete"
@@ -53,6 +55,7 @@ class Continuation:
     context: Any = None
     leg: int = 1
     root: str = ""
+    resumed_ms: int = 0
 
     def encode(self, queue: str = "", keys: SigningKeys | None = None) -> bytes:
         """These values as the `resume` part of a trigger envelope, with `keys` signed for `queue`."""
@@ -65,6 +68,7 @@ class Continuation:
                 "context": self.context,
                 "leg": self.leg,
                 "root": self.root,
+                "resumed_ms": self.resumed_ms,
             },
             "resume",
         )

@@ -18,11 +18,14 @@ from triggerd.clock import monotonic_s
 from triggerd.deferrable import Deferrable, call_task, classpath_of
 from triggerd.deferral import next_leg
 from triggerd.delivery import Reader
-from triggerd.errors import RedisUnavailableError, TaskNotRegisteredError, TriggerdError
-from triggerd.event import Continuation, Event
+from triggerd.envelope import decode_trigger
+from triggerd.errors import EnvelopeError, RedisUnavailableError, TaskNotRegisteredError, TriggerdError
+from triggerd.event import Continuation, Event, decode_event
+from triggerd.handle import Handle
+from triggerd.signing import SigningKeys
 from triggerd.streams.connection import SyncRedis
 from triggerd.streams.leases import consumer_name
-from triggerd.streams.trigger_queue import TriggerQueue
+from triggerd.streams.trigger_queue import TriggerFinished, TriggerInFlight, TriggerQueue
 
 _log = logging.getLogger("triggerd.resume")
 
@@ -127,8 +130,15 @@ class Resumer:
         result, deferred = call_task(task, lambda: task.resume_execution(continuation, event))
         _finish(result)
         if deferred is not None:
-            leg = next_leg(task, continuation, event)
-            self.client.defer_many([deferred.arguments() | leg | {"queue": queue, "reply_to": reply_to}])
+            self._defer_leg(deferred.arguments() | next_leg(task, continuation, event), queue, reply_to)
+
+    def _defer_leg(self, leg: dict[str, Any], queue: str, reply_to: str) -> None:
+        """Enqueue what a continuation has deferred, once however often its event is delivered."""
+        leg |= {"queue": queue, "reply_to": reply_to}
+        [handle] = self.client.defer_many([leg])
+        if handle.enqueued != "new" and _resumed_ms(handle, self.client.caller.keys) != leg["resumed_ms"]:
+            # The caller has used the id again, and this leg of the run before it is still known.
+            self.client.defer_many([leg | {"id": f"{leg['id']}@{leg['resumed_ms']}"}])
 
     def _rebuild(self, classpath: str, kwargs: Mapping[str, Any]) -> Deferrable:
         # Only registered classes: nothing is ever imported because an event names it.
@@ -172,6 +182,21 @@ def _finish(result: Any) -> None:
         asyncio.run(result)
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
         raise TypeError("a continuation with a 'yield' in it is a generator: nothing of it has run")
+
+
+def _resumed_ms(leg: Handle, keys: SigningKeys | None) -> int | None:
+    """Which event a leg that had been deferred before goes on from; None where nothing can be read of it (any more)."""
+    try:
+        match leg.info():
+            case TriggerInFlight(env=env):
+                resume = decode_trigger(env).resume
+            case TriggerFinished(id=id_, seq=seq, outcome=outcome, event=event):
+                resume = decode_event(id_, seq, outcome, event).resume
+            case _:
+                return None
+        return Continuation.decode(resume, leg.queue, keys).resumed_ms
+    except EnvelopeError:
+        return None
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> dict[int, Any]:

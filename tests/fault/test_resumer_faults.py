@@ -290,6 +290,26 @@ def test_a_full_server_does_not_keep_a_resumer_from_freeing_it(own_redis: Embedd
         assert command(td, "GET", QueueKeys("default").consumer(resumer.name)) == b"drained"
 
 
+def test_a_continuation_that_cannot_defer_on_a_full_server_has_not_failed(own_redis: EmbeddedServer) -> None:
+    """Its five deliveries were used up by the server, and its event was a dead letter."""
+    calls: list[str] = []
+    with Client(own_redis.url) as td, Owner(own_redis.url) as owner:
+        fire(td, owner, "t1")
+        td.caller.redis.run(ResultStream("default", "default").prepare())
+        command(td, "CONFIG", "SET", "maxmemory", "1")
+
+        def defer_again(event: Event) -> None:
+            calls.append(event.trigger_id)
+            td.defer(SuccessTrigger(), id="next")
+
+        with running(resumer_of(td, defer_again, max_deliveries=2)):
+            eventually_sync(lambda: len(calls) > 3, 20)
+            command(td, "CONFIG", "SET", "maxmemory", "0")
+            eventually_sync(lambda: command(td, "XLEN", EVENTS) == 0)
+        assert dead(td) == []
+        assert td.handle("next").status() == "queued"
+
+
 _PAUSED = """
 import sys
 from triggerd import Client, Resumer

@@ -105,6 +105,30 @@ def test_a_continuation_may_defer_again_and_a_second_delivery_defers_once(
     assert [row[0] for row in TwoLegs.seen].count("second") == 1
 
 
+def test_an_id_that_is_used_again_has_legs_of_its_own(td: Client, owner: Owner, load: type[Load]) -> None:
+    """The second leg of last night was remembered for longer than the first: tonight's was taken for it, and lost."""
+
+    class TwoLegs(Load):
+        seen: list[tuple[Any, ...]] = []  # noqa: RUF012 - the fixture's shape
+
+        def execute_complete(self, context: Any, event: Event, rows: int) -> None:
+            self.defer(trigger=SuccessTrigger(2), method_name="finish")
+
+        def finish(self, context: Any, event: Event) -> None:
+            self.seen.append((context,))
+
+    resumer = Resumer(td)
+    resumer.register(TwoLegs)
+    with running(resumer):
+        for night in (1, 2):
+            td.start(TwoLegs("sales"), night, id="nightly")
+            for _ in range(2):
+                [leg] = eventually_sync(owner.claim)
+                owner.fire(leg, 1)
+            eventually_sync(lambda night=night: (night,) in TwoLegs.seen)  # type: ignore[misc]
+            td.caller.redis.run(Call("forget", ("DEL", QueueKeys("default").done("nightly")), int))
+
+
 def test_a_failed_trigger_resumes_the_task_with_the_failure(td: Client, owner: Owner, load: type[Load]) -> None:
     failures: list[Exception] = []
 

@@ -6,6 +6,7 @@ with the real verbs.
 
 from typing import Any, Self
 
+from triggerd.clock import wall_ms
 from triggerd.envelope import decode_trigger, pack_binary
 from triggerd.event import EventError, Outcome, encode_event, ended_prefix
 from triggerd.streams.connection import SyncRedis
@@ -36,7 +37,7 @@ class Owner:
     def fire(self, trigger: ClaimedTrigger, payload: Any) -> None:
         """Publish the final event of a claimed trigger."""
         resume = decode_trigger(trigger.env).resume
-        self._publish(trigger, "fired", encode_event(payload, resume=resume))
+        self._publish(trigger, "fired", encode_event(payload, resume=resume, fired_ms=wall_ms()))
 
     def fail(self, trigger: ClaimedTrigger, outcome: Outcome, message: str) -> None:
         """Publish a final event that says the trigger did not fire."""

@@ -82,9 +82,12 @@ class ResultStream:
         """These events (at most `BATCH`) have been handled."""
         return self._call("ack", entries[:BATCH], nothing)
 
-    def release(self, me: str, entries: Sequence[str]) -> Call[None]:
-        """Give events back: this resumer could not handle them now, another one may, or this one later."""
-        return self._call("release_events", [me, *entries[:BATCH]], nothing)
+    def release(self, me: str, entries: Sequence[str], *, uncounted: bool = False) -> Call[None]:
+        """Give events back: this resumer could not handle them now, another one may, or this one later.
+
+        `uncounted`: the hand-over that `begin` has counted is not to count.
+        """
+        return self._call("release_events", [me, int(uncounted), *entries[:BATCH]], nothing)
 
     def bury(self, me: str, entry: str, code: str, why: str) -> Call[bool]:
         """Make a dead letter of an event that no handler could take. Answer False: it is not mine (any more)."""
