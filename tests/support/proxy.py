@@ -19,11 +19,6 @@ class LostReply:
         self.needles, self.after_bytes = needles, after_bytes
         self._happened = threading.Event()
 
-    @property
-    def happened(self) -> bool:
-        """Whether it is lost by now."""
-        return self._happened.is_set()
-
     def mark(self) -> None:
         """For the proxy: it is lost."""
         self._happened.set()
