@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -73,7 +73,7 @@ async def run_here(
     """
     timeout_s = timeout_ms(timeout) / 1000
     async with contextlib.AsyncExitStack() as stack:
-        aws = aws if aws is not None else _AwsOnDemand(stack)
+        aws = aws if aws is not None else AwsOnDemand(stack, _find_aws)
         deadline_ms = wall_ms() + int(timeout_s * 1000)
         trigger.context = LocalContext(aws, trigger_id=trigger_id, deadline_ms=deadline_ms, restored=restored)
         events: list[Event] = []
@@ -146,17 +146,23 @@ def _resume_here(task: Deferrable, continuation: Continuation, event: Event) -> 
     return call_task(task, lambda: task.resume_execution(continuation, event))
 
 
-class _AwsOnDemand:
-    """Opens the AWS side, which announces itself as an entry point, when a trigger first asks for it."""
+class AwsOnDemand:
+    """An `AwsContext` that is imported and opened when a trigger first asks for it."""
 
-    def __init__(self, stack: contextlib.AsyncExitStack) -> None:
-        self._stack, self._opening = stack, asyncio.Lock()
+    def __init__(self, stack: contextlib.AsyncExitStack, find: Callable[[], Any]) -> None:
+        """
+        Args:
+            stack: Closes it in the end.
+            find: Imports the AWS side and makes it, an async context manager; called in a thread.
+        """
+        self._stack, self._find, self._opening = stack, find, asyncio.Lock()
         self._aws: Any = None
 
     async def _open(self) -> Any:
         async with self._opening:
             if self._aws is None:
-                self._aws = await self._stack.enter_async_context(_find_aws())
+                aws = await asyncio.to_thread(self._find)
+                self._aws = await self._stack.enter_async_context(aws)
             return self._aws
 
     @contextlib.asynccontextmanager
@@ -176,6 +182,7 @@ class _AwsOnDemand:
 
 
 def _find_aws() -> Any:
+    """The AWS side, which announces itself as an entry point: the producer's side may not import it."""
     for entry_point in importlib.metadata.entry_points(group="triggerd.aws"):
         try:
             return entry_point.load()()

@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -38,6 +39,7 @@ from triggerd.daemon.sandbox_pipe import (
     to_text,
 )
 from triggerd.envelope import TriggerEnvelope
+from triggerd.local import AwsOnDemand
 from triggerd.metrics import Metrics
 from triggerd.settings import Settings
 from triggerd.streams.dead_letter import Burial
@@ -95,7 +97,7 @@ async def _serve(orders: int, reports: int) -> None:
     registry = Registry(settings.allow, await asyncio.to_thread(announced_triggers))
     with containment.installed():
         async with contextlib.AsyncExitStack() as stack:
-            sandbox = _Sandbox(pipe, registry, _LazyAws(settings, stack))
+            sandbox = _Sandbox(pipe, registry, AwsOnDemand(stack, partial(_make_aws, settings)))
             pipe.send(Ready())
             await sandbox.run()
             os._exit(0)  # the daemon is gone, and with it whoever could be told how anything ends
@@ -104,7 +106,7 @@ async def _serve(orders: int, reports: int) -> None:
 class _Sandbox:
     """Carries out the daemon's orders."""
 
-    def __init__(self, pipe: Pipe[Order], registry: Registry, aws: "_LazyAws") -> None:
+    def __init__(self, pipe: Pipe[Order], registry: Registry, aws: AwsOnDemand) -> None:
         self._pipe = pipe
         self._outbox = _PipeOutbox(pipe)
         metrics = Metrics(__version__, ())
@@ -170,36 +172,6 @@ class _PipeOutbox:
         self._asked[self._number] = asked
         self._pipe.send(request(self._number))
         return await asked
-
-
-class _LazyAws:
-    """The AWS side, imported and opened when a trigger first asks for it: most sandboxes live for seconds."""
-
-    def __init__(self, settings: Settings, stack: contextlib.AsyncExitStack) -> None:
-        self._settings, self._stack, self._opening = settings, stack, asyncio.Lock()
-        self._aws: Any = None
-
-    async def _open(self) -> Any:
-        async with self._opening:
-            if self._aws is None:
-                aws = await asyncio.to_thread(_make_aws, self._settings)
-                self._aws = await self._stack.enter_async_context(aws)
-            return self._aws
-
-    @contextlib.asynccontextmanager
-    async def client(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        aws = await self._open()
-        async with aws.client(*args, **kwargs) as client:
-            yield client
-
-    async def wait(self, *args: Any, **kwargs: Any) -> Any:
-        aws = await self._open()
-        return await aws.wait(*args, **kwargs)
-
-    async def operation(self, service: str, waiter_name: str) -> str:
-        aws = await self._open()
-        found: str = await aws.operation(service, waiter_name)
-        return found
 
 
 def _make_aws(settings: Settings) -> Any:
