@@ -116,7 +116,7 @@ class Handle:
     def cancel(self, by: str | None = None) -> str:
         """Ask for the end of the trigger: ``cancelled`` at once, ``requested`` from its daemon, or ``finished`` before.
 
-        A running `AwsWaiterTrigger` with a `cancel_call` stops the work on AWS first.
+        A running `AwsWaiterTrigger` stops the work on AWS first, unless it has `cancel_call=False`.
 
         Raises:
             UnknownTriggerError: There is no such trigger.
