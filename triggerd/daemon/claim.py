@@ -146,14 +146,15 @@ class Claimer:
         if monotonic_s() < self._repair_due_s or self._capacity.free == 0:
             return PAGE_EVERY_S if self._repair_after and self._capacity.free else _LONGEST_IDLE_S
         page = await self._redis.run(self._consumer.triggers.repair(self._consumer.name, self._repair_after))
+        if not page.lease_held:  # the claim before it has seen that too; the walk goes on where it was
+            return _LONGEST_IDLE_S
         # Whole pages: they may take a few places more than there are, and a walk must end however few there are.
         self._capacity.take(len(page.triggers))
         self._start(page.triggers)
         if page.triggers:
             self._metrics.repaired.inc(len(page.triggers))
             log.warning("entries that nobody owned", queue=self._consumer.queue, taken=len(page.triggers))
-        if page.lease_held:  # else the claim before it has seen that too
-            self._repair_after = page.last_entry
+        self._repair_after = page.last_entry
         self._repair_due_s = monotonic_s() + (PAGE_EVERY_S if self._repair_after else REPAIR_EVERY_S)
         return PAGE_EVERY_S if self._repair_after else _LONGEST_IDLE_S
 
@@ -169,7 +170,7 @@ class Claimer:
     async def _adopt(self, dead: ConsumerInfo) -> None:
         """Take over all that `dead` has left, as far as there is room."""
         total = 0
-        while not self._leaving and (wanted := self._capacity.reserve(BATCH)):
+        while not self._leaving and not self._consumer.bell.quiet and (wanted := self._capacity.reserve(BATCH)):
             started = 0
             try:
                 adopted = await self._redis.run(self._consumer.leases.adopt(self._consumer.name, dead.name, wanted))

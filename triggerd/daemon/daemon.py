@@ -205,14 +205,17 @@ class Daemon:
         return {
             "started": self._started,
             "not draining": not self._stop.is_set(),
-            "not quiet": not any(service.consumer.bell.quiet for service in self._services),
+            "not quiet": not self._is_quiet(),
             "redis": bool(self._services) and all(service.lease.up for service in self._services),
         }
 
     def _status(self) -> str:
         runs = sum(len(service.runner.runs) for service in self._services)
         status = f"{runs:,} of {self._settings.capacity:,} triggers run, {self._unpublished():,} events unpublished"
-        return f"{status}; takes nothing new" if self._quiet else status
+        return f"{status}; takes nothing new" if self._is_quiet() else status
+
+    def _is_quiet(self) -> bool:
+        return any(service.consumer.bell.quiet for service in self._services)
 
     def _unpublished(self) -> int:
         return sum(service.settler.backlog for service in self._services)
