@@ -206,8 +206,6 @@ class Reader:
             if not self._waiting:
                 return  # the keeper has just given it back
             delivered = self._waiting.popleft()
-            if delivered.entry in self._handled:
-                return
             begin = self._stream.begin(self._resumer.name, delivered.entry, list(self._handled))
             deliveries = redis.run(begin)
             self._handled.clear()

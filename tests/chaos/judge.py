@@ -103,7 +103,7 @@ def judge(evidence: Evidence) -> Verdict:
         "time-outs that stop their job": sum(_stops_itself(one, evidence) for one in evidence.promises.values()),
         "calls that stopped a job": sum(evidence.stops.values()),
         "stopped twice (allowed)": sum(count == MOST_STOPS for count in evidence.stops.values()),
-        "calls nobody asked for": len(stops),
+        "stop calls against the rules": len(stops),
         "left behind": sum(evidence.leftovers.values()),
         "dead letters": len(evidence.dead_letters),
     }
