@@ -149,9 +149,7 @@ def test_lists_and_status_queries(moto_url: str) -> None:
 
 
 def test_off_a_terminal_each_status_is_one_plain_line(moto_url: str, redshift: Any) -> None:
-    done = wait(
-        moto_url, "redshift", "cluster_paused", "ClusterIdentifier=dwh", "--delay", "50ms", "--timeout", "2s"
-    )
+    done = wait(moto_url, "redshift", "cluster_paused", "ClusterIdentifier=dwh", "--delay", "50ms", "--timeout", "2s")
     lines = done.stderr.splitlines()
     assert re.fullmatch(r"\d s, 1 poll, available", lines[0])
     assert len(lines) == 2, "said once, however many polls"

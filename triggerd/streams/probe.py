@@ -193,9 +193,7 @@ class Probe:
             try:
                 yield heard
             finally:
-                while not heard.done():  # redis-py loses a cancellation that meets a write on Python 3.11
-                    heard.cancel()
-                    await asyncio.wait([heard], timeout=0.1)
+                await _end(heard)
 
     async def _expect(self, call: Call[Any], wanted: Any) -> None:
         answer = await self._try(call)
@@ -234,3 +232,19 @@ class Probe:
         named = [keys.triggers, keys.deadlines, keys.cancels, keys.dead, keys.events(_REPLY)]
         named += [keys.consumer(name) for name in (_ME, _PEER)]
         return [*named, *(key(id_) for id_ in self._ids for key in (keys.record, keys.done, keys.stopping))]
+
+
+async def _end(heard: asyncio.Task[bytes]) -> None:
+    """Cancel it until it has ended, also where this task is cancelled meanwhile: a generator at work cannot be closed.
+
+    Once is not enough: redis-py loses a cancellation that meets a write on Python 3.11.
+    """
+    interrupted: asyncio.CancelledError | None = None
+    while not heard.done():
+        heard.cancel()
+        try:
+            await asyncio.wait([heard], timeout=0.1)
+        except asyncio.CancelledError as error:
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted
