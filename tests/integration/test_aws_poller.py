@@ -80,7 +80,7 @@ async def test_throttles_5xx_and_dropped_connections_never_fail_a_wait_nor_count
     )  # fmt: skip
     metrics, seen = Counted(), list[Progress]()
     async with open_aws(fake.settings(), metrics) as aws:
-        answer = await _job(aws, max_attempts=4, on_poll=seen.append)
+        answer = await _job(aws, delay=0.5, max_attempts=4, on_poll=seen.append)
     assert answer.polls == 4
     results = [result for _, _, result, _ in metrics.polls]
     assert results == ["throttled", "ok", "unavailable", "ok", "unavailable", "ok", "throttled", "ok"]
