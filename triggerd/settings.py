@@ -54,6 +54,16 @@ class ConnectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     poller decides when to send again, hidden retries inside the SDK would spend quota that nobody counts."""
 
 
+class QuotaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rate that polls may use of one of AWS's quotas, taken as it stands, `AwsSettings.quota_share` left aside."""
+
+    rate_per_s: float
+    """Calls per second in the long run."""
+
+    burst: float
+    """Calls at once, after a pause."""
+
+
 class AwsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the daemon talks to AWS."""
 
@@ -77,11 +87,26 @@ class AwsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     keepalive_s: float = 18.0
     """Seconds that an idle connection is kept. AWS closes it after 20."""
 
-    start_burst: int = 100
-    """First polls that may go out at once. A wait that starts alone is never held back."""
+    transport: Literal["prepared", "botocore"] = "prepared"
+    """How a poll is sent: by the cheap way, which falls back to botocore wherever a request or an answer is unusual,
+    or always by botocore, ten times dearer. The second is for finding out whether the first is at fault."""
 
-    start_rate_per_s: float = 200.0
-    """Beyond the burst, first polls per second: a restart with 50,000 waits ramps up, unthrottled."""
+    unmerged: tuple[str, ...] = ()
+    """Services whose waits are polled one by one, as ``("ecs",)``; ``("*",)`` for all. A merged call needs another
+    permission (`ecs:DescribeTasks` on all tasks, `glue:GetJobRuns`); where that is denied, single calls
+    are made anyway."""
+
+    quotas: dict[str, QuotaSettings] = {}
+    """Rates by quota, as ``{"ecs.cluster-read": {"rate_per_s": 40, "burst": 100}}``, where AWS gives your account
+    others than the defaults; ``"*"`` stands for every quota that is not named."""
+
+    quota_share: float = 0.65
+    """The part of a default quota that polls may use. Your other programs live on the rest."""
+
+    long_polls: int = 32
+    """Redshift Data statements at once that are waited for by a call which AWS answers when they end, of up to
+    `read_timeout_s` less five seconds. Each holds a connection; beyond this number they are polled like any other.
+    0: none."""
 
 
 class RedisSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -239,7 +264,15 @@ def _rules(settings: Settings) -> Iterator[tuple[str, object, bool, str]]:
     )
     yield "http.port", http.port, 0 <= http.port <= 65_535, "0 to 65535"
     yield "aws.max_concurrent_calls", aws.max_concurrent_calls, aws.max_concurrent_calls >= 1, "at least 1"
-    for key in ("connect_timeout_s", "read_timeout_s", "keepalive_s", "start_rate_per_s"):
+    for key in ("connect_timeout_s", "read_timeout_s", "keepalive_s"):
         value = getattr(aws, key)
         yield f"aws.{key}", value, 0 < value < float("inf"), "more than 0"
-    yield "aws.start_burst", aws.start_burst, aws.start_burst >= 1, "at least 1"
+    yield "aws.quota_share", aws.quota_share, 0 < aws.quota_share <= 1, "above 0, at most 1"
+    yield "aws.long_polls", aws.long_polls, aws.long_polls >= 0, "0 or more"
+    for name, quota in aws.quotas.items():
+        yield (
+            f"aws.quotas.{name}",
+            quota,
+            quota.rate_per_s > 0 and quota.burst >= 1,
+            "a rate above 0, a burst of 1 or more",
+        )

@@ -270,7 +270,7 @@ async def test_building_a_client_leaves_the_loop_alone(fake: FakeAws) -> None:
 @pytest.mark.deadline(90)
 async def test_ten_thousand_waits_need_no_tasks_of_their_own(fake: FakeAws) -> None:
     fake.script("GetJobRun", run("RUNNING"))
-    async with open_aws(fake.settings(start_rate_per_s=50.0, start_burst=1)) as aws:
+    async with open_aws(fake.settings()) as aws:
         async with aws.client("glue"):
             before = len(asyncio.all_tasks())
         tracemalloc.start()

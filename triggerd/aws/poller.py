@@ -69,7 +69,6 @@ class Poller:
         self._calls: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._scheduler: asyncio.Task[None] | None = None
-        self._ramp_s = float("-inf")
 
     async def open(self) -> None:
         self._scheduler = asyncio.create_task(self._schedule(), name="aws poller")
@@ -125,7 +124,6 @@ class Poller:
         if request is None:
             # A copy: it is sent for others, too, when the caller has long gone on with its own.
             request = self._requests[key] = Request(key, wait.definition.operation, copy.deepcopy(params))
-            wait.due_s = self._ramped(now_s)
         wait.request = request
         request.waits.add(wait)
         if not request.queued:
@@ -143,12 +141,6 @@ class Poller:
         request.next_s = float("inf")  # its place in the heap is stale now
         if self._requests.get(request.key) is request:
             del self._requests[request.key]
-
-    def _ramped(self, now_s: float) -> float:
-        """When a new request may go out first: at once, unless very many start together."""
-        step_s = 1.0 / self._settings.start_rate_per_s
-        self._ramp_s = max(self._ramp_s, now_s) + step_s
-        return max(now_s, self._ramp_s - step_s * self._settings.start_burst)
 
     @staticmethod
     def _at(request: Request, wait: Wait) -> float:
