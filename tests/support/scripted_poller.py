@@ -51,8 +51,9 @@ class World:
     def __init__(self, now_s: float = 1000.0, now_ms: int = 1_700_000_000_000, **settings: Any) -> None:
         self.now_s, self.now_ms = now_s, now_ms
         self.results: Counter[str] = Counter()
+        told = AwsSettings(transport="botocore", **settings)  # the client is scripted: there is nothing to prepare
         self.poller = Poller(
-            AwsSettings(**settings), Transport(), self, clock=lambda: self.now_s, wall_clock=lambda: self.now_ms,
+            told, Transport(told), self, clock=lambda: self.now_s, wall_clock=lambda: self.now_ms,
             rng=random.Random(1),
         )  # fmt: skip
 

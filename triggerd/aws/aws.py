@@ -28,7 +28,7 @@ class Aws:
         self._connections = Connections(settings, loader)
         self._models = ServiceModels(loader)
         self._waiters = Waiters(settings.waiter_folders, self._models)
-        self._poller = Poller(settings, Transport(), metrics)
+        self._poller = Poller(settings, Transport(settings), metrics)
         self._definitions: dict[tuple[str, str], WaiterDefinition] = {}
 
     async def __aenter__(self) -> Self:

@@ -215,7 +215,7 @@ class Poller:
         try:
             if not call.waits:
                 return  # cancelled while it stood in the queue
-            outcome = await self._transport.send(call)
+            outcome = await self._transport.send(call.shared, call.operation, call.params)
             told = self._tell(call, outcome, sent_s, self._clock())
             for request in call.requests:
                 request.trouble = outcome.why

@@ -23,8 +23,9 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from triggerd.aws.merging import Call
+from triggerd.aws.connections import SharedClient
 from triggerd.aws.waits import method_name
+from triggerd.settings import AwsSettings
 
 Result = Literal["ok", "aws_error", "throttled", "unavailable", "refused"]
 
@@ -59,28 +60,38 @@ class Outcome:
     Attributes:
         result: ``ok`` and ``aws_error`` are answers; ``throttled`` and ``unavailable`` are lost and sent again;
             ``refused`` was never sent and never will be (no credentials, wrong parameters).
-        response: The answer, or AWS's error response (STS's where it refused a role); empty where there was none.
+        response: The answer as acceptors may read it, or AWS's error response (STS's where it refused a role); empty
+            where there was none.
         why: One line for people, where it is not ``ok``.
         retry_after_s: What AWS asked for, 0 where it did not.
+        digest: Two answers to the same request with equal digests are equal. None: not known.
     """
 
     result: Result
     response: Mapping[str, Any]
     why: str = ""
     retry_after_s: float = 0.0
+    digest: int | None = None
+
+    def full(self) -> Mapping[str, Any]:
+        """The answer as botocore gives it, timestamps and all."""
+        return self.response
 
 
 class Transport:
     """Sends calls through the shared clients."""
 
-    async def send(self, call: Call) -> Outcome:
+    def __init__(self, settings: AwsSettings) -> None:
+        self._settings = settings
+
+    async def send(self, shared: SharedClient, operation: str, params: Mapping[str, Any]) -> Outcome:
         """Never raises but for CancelledError."""
-        method = getattr(call.shared.client, method_name(call.operation))
+        method = getattr(shared.client, method_name(operation))
         try:
-            return Outcome("ok", await method(**call.params))
+            return Outcome("ok", await method(**params))
         except ClientError as error:
-            outcome = classify(error, refreshable=call.shared.refreshable)
-            if outcome.result == "aws_error" and error.operation_name != call.operation:
+            outcome = classify(error, refreshable=shared.refreshable)
+            if outcome.result == "aws_error" and error.operation_name != operation:
                 # STS gave no credentials. That is no answer to this call: no acceptor may take it for one.
                 return replace(outcome, result="refused")
             return outcome
