@@ -9,7 +9,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from triggerd.envelope import VERSION, check_size, pack, pack_binary, read_resume, sign_resume, unpack, unpack_versioned
+from triggerd.envelope import (
+    PACKED_VERSION,
+    check_size,
+    pack,
+    pack_binary,
+    read_resume,
+    sign_resume,
+    unpack,
+    unpack_versioned,
+)
 from triggerd.errors import (
     EnvelopeDecodeError,
     EventStatusError,
@@ -187,7 +196,7 @@ def event_prefix(
         body["details"] = dict(details)
     if error:
         body["error"] = [error.code, error.message, error.type]
-    return b"\x93" + pack(VERSION) + pack_binary(pack(body, "event"))
+    return b"\x93" + PACKED_VERSION + pack_binary(pack(body, "event"))
 
 
 def ended_prefix(error: EventError, fired_ms: int) -> bytes:

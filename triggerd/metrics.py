@@ -28,17 +28,22 @@ RELEASE_CAUSES = ("released", "drained", "expired", "refused")
 ADOPTION_CAUSES = ("dead", "drained")
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_DUE_LAG_S = (0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 _LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
 class TriggerMetrics:
-    """The children of one trigger's label, looked up once: these are counted for every single run."""
+    """The children of one trigger's label, looked up once: these are counted for every single run.
+
+    `running` is the number that the gauge shows when it is asked: what is counted twice per run takes no lock.
+    """
 
     __slots__ = ("finished", "label", "running")
 
     def __init__(self, label: str, running: Gauge, finished: Counter) -> None:
         self.label = label
-        self.running: Gauge = running.labels(label)
+        self.running = 0
+        running.labels(label).set_function(lambda: self.running)
         self.finished: dict[str, Counter] = {outcome: finished.labels(label, outcome) for outcome in OUTCOMES}
 
 
@@ -87,6 +92,14 @@ class Metrics:
         self.poll_duration.labels(service).observe(seconds)
         if result == "throttled":
             self.throttles.labels(service, operation).inc()
+
+    def poll_lag(self, service: str, seconds: float) -> None:
+        """A poll was sent so many seconds after it was due."""
+        self.poll_due_lag.labels(service).observe(max(0.0, seconds))
+
+    def merge_failed(self, service: str, operation: str, why: str) -> None:
+        """A merged call failed, `why` is denied or error."""
+        self.merges_failed.labels(service, operation, why).inc()
 
     def _make_trigger_metrics(self) -> None:
         self.running = self._gauge("triggers_running", "Triggers that run in this daemon now.", "trigger")
@@ -165,6 +178,14 @@ class Metrics:
         self.poll_duration = self._histogram(
             "poll_duration_seconds", "How long AWS took to answer.", _LATENCY_S, "service"
         )
+        self.poll_due_lag = self._histogram(
+            "poll_due_lag_seconds", "How late polls were sent: budgets stretch delays, or we are overloaded.",
+            _DUE_LAG_S, "service",
+        )  # fmt: skip
+        self.merges_failed = self._counter(
+            "merges_failed", "Merged calls that AWS denied or could not answer; single calls were made instead.",
+            "service", "operation", "why",
+        )  # fmt: skip
         self.throttles = self._counter("aws_throttles", "AWS calls answered with a throttle.", "service", "operation")
         self.waits_overdue = self._gauge("waits_overdue", "AWS waits whose poll is late by three intervals.")
 

@@ -36,13 +36,17 @@ class Loader:
         run.resume = envelope.resume
         return envelope
 
+    def known(self, envelope: TriggerEnvelope) -> TriggerClass | None:
+        """The class that an envelope names, where it was loaded before: the way of nearly every trigger."""
+        return self._registry.known(envelope.classpath)
+
     async def find(self, envelope: TriggerEnvelope) -> TriggerClass:
         """The class that an envelope names, imported if need be.
 
         Raises:
             LoadError: It is not allowed, not there, or no trigger.
         """
-        return self._registry.known(envelope.classpath) or await self._registry.load(envelope.classpath)
+        return await self._registry.load(envelope.classpath)
 
     def build(self, found: TriggerClass, envelope: TriggerEnvelope, context: RunContext) -> Any:
         """The trigger, ready to run.

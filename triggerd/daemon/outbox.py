@@ -1,5 +1,6 @@
 """Where a run's events go, and what Redis answers, written into the run: the one place where `settled` becomes true."""
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 from triggerd.daemon.failures import ended_event
@@ -16,15 +17,15 @@ log = get_logger("triggerd.runner")
 class Outbox(Protocol):
     """Brings to Redis what a run has to say; the `Settler` is one. False: the trigger is not ours, or has ended."""
 
-    async def publish(self, item: Publication) -> bool: ...
+    def publish(self, item: Publication) -> Awaitable[bool]: ...
 
-    async def bury(self, item: Burial) -> bool: ...
+    def bury(self, item: Burial) -> Awaitable[bool]: ...
 
-    async def checkpoint(self, trigger_id: str, entry: str, value: bytes) -> bool: ...
+    def checkpoint(self, trigger_id: str, entry: str, value: bytes) -> Awaitable[bool]: ...
 
-    async def stopped(self, trigger_id: str, entry: str) -> bool: ...
+    def stopped(self, trigger_id: str, entry: str) -> Awaitable[bool]: ...
 
-    async def absolve(self, trigger_id: str, entry: str) -> bool: ...
+    def absolve(self, trigger_id: str, entry: str) -> Awaitable[bool]: ...
 
 
 class RunOutbox:
@@ -32,6 +33,7 @@ class RunOutbox:
 
     def __init__(self, outbox: Outbox, metrics: Metrics) -> None:
         self._outbox, self._metrics = outbox, metrics
+        self._log = log.bind()  # as the Runner's
 
     async def publish(self, run: Run, outcome: Outcome, event: bytes, *, final: bool) -> bool:
         """Publish the next event of a run."""
@@ -89,5 +91,5 @@ class RunOutbox:
             run.settled = True
             metrics = run.metrics or self._metrics.trigger(OTHER)
             metrics.finished[outcome].inc()
-            log.debug("trigger finished", trigger_id=run.id, outcome=outcome)
+            self._log.debug("trigger finished", trigger_id=run.id, outcome=outcome)
         return True

@@ -59,6 +59,8 @@ class Runner:
         self._loader, self._outbox = loader, RunOutbox(outbox, metrics)
         self._metrics, self.capacity = metrics, capacity
         self._on_deaf = self._abandon  # one for all runs
+        self._loop: asyncio.AbstractEventLoop | None = None  # looked up once: it costs a system call (Python 3.11)
+        self._log = log.bind()  # for every single run: a logger that is already made
         self.runs = RunTable()
 
     def start(self, claimed: ClaimedTrigger, *, first_claim: bool = False) -> None:
@@ -74,7 +76,7 @@ class Runner:
         self.runs.add(run)
         if first_claim:
             self._metrics.pickup_latency.observe(max(0, wall_ms() - claimed.deferred_ms) / 1000)
-        run.task = asyncio.create_task(self._run(run, claimed), name=f"trigger {run.id}")
+        self._drive_from(run, claimed)
 
     def cancel(self, trigger_id: str, by: str) -> None:
         """The user's explicit cancel, if that trigger runs here."""
@@ -88,6 +90,11 @@ class Runner:
             if run.cause is StopCause.EXPIRED and not run.settled:
                 run.cause = StopCause.STOPPING  # a hint was faster, and said only half
             run.stop(StopCause.STOPPING)
+
+    def _drive_from(self, run: Run, claimed: ClaimedTrigger | None, deaf: str = "") -> None:
+        """Give a run its task, a plain one whatever trigger's code may be the current one."""
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        run.task = asyncio.Task(self._run(run, claimed, deaf), loop=loop, name=f"trigger {run.id}")
 
     async def _run(self, run: Run, claimed: ClaimedTrigger | None, deaf: str = "") -> None:
         """A run's task: a trigger from its claim on, or what is left to do without the step that is `deaf`.
@@ -106,7 +113,7 @@ class Runner:
         except _AbandonedError:
             return
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and self._cut_off():
+            if isinstance(error, asyncio.CancelledError) and self._cut_off(run):
                 raise
             if run.in_this_task:
                 await self._broken(run, error)
@@ -131,9 +138,9 @@ class Runner:
                     return None
                 claimed = suspect.claimed
             self._enter(run)
-            found = await self._loader.find(envelope)
+            found = self._loader.known(envelope) or await self._loader.find(envelope)
             run.metrics = self._metrics.trigger(found.label)
-            run.metrics.running.inc()
+            run.metrics.running += 1
             context = RunContext(run, self._loader.aws, claimed.checkpoint, self._checkpoint)
             return self._loader.build(found, envelope, context)
         except (EnvelopeError, LoadError, PoisonError) as error:
@@ -147,7 +154,7 @@ class Runner:
 
     async def _attend(self, run: Run, trigger: Any) -> None:
         """From a trigger that is ready to one that has ended and cleaned up."""
-        log.debug("trigger runs", trigger_id=run.id)
+        self._log.debug("trigger runs", trigger_id=run.id)
         try:
             if run.cause is None:
                 await self._drive(run, trigger)
@@ -186,14 +193,14 @@ class Runner:
             return END
         except asyncio.CancelledError:
             if run.cause is None:
-                if self._cut_off():
+                if self._cut_off(run):
                     raise
                 raise TriggerdError("run() raised CancelledError, and nobody had cancelled it") from None
             return END
         finally:
             run.interruptible = False
-            while run.cause is not None and _task().cancelling():
-                _task().uncancel()
+            while run.cause is not None and run.driver.cancelling():
+                run.driver.uncancel()
             if not run.in_this_task:
                 raise _AbandonedError
 
@@ -245,7 +252,7 @@ class Runner:
         self._metrics.abandoned.labels(label).inc()
         log.error("abandoned: it heeds no cancellation", trigger_id=run.id, classpath=run.classpath, step=step)
         self.runs.let_go(run)
-        run.task = asyncio.create_task(self._run(run, None, step), name=f"trigger {run.id}")
+        self._drive_from(run, None, step)
 
     async def _give_up(self, run: Run, error: EnvelopeError | LoadError | PoisonError) -> None:
         """The trigger cannot be run at all."""
@@ -280,7 +287,7 @@ class Runner:
     async def _bounded(self, run: Run, step: Callable[[], Awaitable[object]], limit_s: float, what: str) -> str | None:
         """Await a step of the trigger whose failure changes no outcome. Answers what went wrong, if anything."""
         ours, problem = run.in_this_task, None
-        limit = Limit(_task(), limit_s, ABANDON_AFTER_S, partial(self._abandon, run, what) if ours else None)
+        limit = Limit(run.driver, limit_s, ABANDON_AFTER_S, partial(self._abandon, run, what) if ours else None)
         try:
             await step()
         except asyncio.CancelledError:
@@ -290,7 +297,7 @@ class Runner:
         ending = limit.end()
         if ours and not run.in_this_task:
             raise _AbandonedError
-        if ending and self._cut_off():
+        if ending and self._cut_off(run):
             raise asyncio.CancelledError
         if limit.expired:
             self._metrics.overran.inc()
@@ -299,10 +306,10 @@ class Runner:
             log.warning("a trigger's step failed", what=problem)
         return problem
 
-    def _cut_off(self) -> bool:
+    def _cut_off(self, run: Run) -> bool:
         """Whether the current task was cancelled because the process ends, and not by the trigger's own code."""
-        while not self.runs.cut_off and _task().cancelling():
-            _task().uncancel()
+        while not self.runs.cut_off and run.driver.cancelling():
+            run.driver.uncancel()
         return self.runs.cut_off
 
     def _forget(self, run: Run) -> None:
@@ -314,13 +321,7 @@ class Runner:
             self.capacity.give_back(1)
         self.capacity.give_back(1)
         if run.metrics is not None:
-            run.metrics.running.dec()
+            run.metrics.running -= 1
         if not run.settled and run.cause is not None:
             self._metrics.released.labels(run.cause.value).inc()
             log.debug("run released", trigger_id=run.id, cause=run.cause.value)
-
-
-def _task() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - only ever called from a run's own task
-    return task

@@ -85,8 +85,19 @@ class Run:
 
     @property
     def in_this_task(self) -> bool:
-        """Whether the current task still drives this run; False in one that was abandoned."""
-        return self.task is asyncio.current_task()
+        """Whether the current task still drives this run; False in one that was abandoned.
+
+        Only a run's own tasks may ask. Which task is the current one costs a system call (Python 3.11), and this is
+        asked several times in each run.
+        """
+        return not self.abandoned or self.task is asyncio.current_task()
+
+    @property
+    def driver(self) -> asyncio.Task[Any]:
+        """The current task, where a task of this run asks."""
+        task = asyncio.current_task() if self.abandoned else self.task
+        assert task is not None  # noqa: S101 - only ever asked from a task of the run
+        return task
 
     def stop(self, cause: StopCause) -> None:
         """Stop driving the trigger; the first cause counts.

@@ -38,11 +38,11 @@ class _Parcel(Generic[ItemT]):
 
     __slots__ = ("answer", "item", "since_s", "tries")
 
-    def __init__(self, item: ItemT) -> None:
+    def __init__(self, item: ItemT, answer: asyncio.Future[bool]) -> None:
         self.item: ItemT = item
+        self.answer = answer
         self.tries = 0
         self.since_s = monotonic_s()
-        self.answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
 
 class Settler:
@@ -53,6 +53,7 @@ class Settler:
 
     def __init__(self, redis: AsyncRedis, consumer: Consumer, metrics: Metrics, *, result_ttl_s: int) -> None:
         self._redis, self._consumer, self._metrics = redis, consumer, metrics
+        self._loop = asyncio.get_running_loop()  # once: looking it up costs a system call (Python 3.11)
         self._retention_ms = result_ttl_s * 1000
         self._publications: deque[_Parcel[Publication]] = deque()
         self._burials: deque[_Parcel[Burial]] = deque()
@@ -72,18 +73,18 @@ class Settler:
         """Events for which Redis has not answered yet."""
         return self._unsettled
 
-    async def publish(self, item: Publication) -> bool:
+    def publish(self, item: Publication) -> asyncio.Future[bool]:
         """Publish one event. False: refused for good, the trigger is not ours (any more) or has ended."""
-        return await self._settle(self._publications, item)
+        return self._settle(self._publications, item)
 
-    async def bury(self, item: Burial) -> bool:
+    def bury(self, item: Burial) -> asyncio.Future[bool]:
         """Make a dead letter of a trigger; answers as `publish`."""
-        return await self._settle(self._burials, item)
+        return self._settle(self._burials, item)
 
-    async def checkpoint(self, trigger_id: str, entry: str, value: bytes) -> bool:
+    def checkpoint(self, trigger_id: str, entry: str, value: bytes) -> asyncio.Future[bool]:
         """Store a checkpoint, however long Redis is away. False: the trigger is not ours (any more)."""
         # Not counted among what is unsettled: a drain waits for events, not for this.
-        return await self._post(self._checkpoints, Checkpoint(trigger_id, entry, value)).answer
+        return self._post(self._checkpoints, Checkpoint(trigger_id, entry, value))
 
     async def absolve(self, trigger_id: str, entry: str) -> bool:
         """A trigger has survived its quarantine. False: it is not ours (any more)."""
@@ -120,20 +121,16 @@ class Settler:
                 await self._send(self._publications, lambda items: triggers.publish(name, items, self._retention_ms))
                 await self._send(self._checkpoints, lambda items: triggers.checkpoint(name, items))
 
-    async def _settle(self, box: deque[_Parcel[ItemT]], item: ItemT) -> bool:
+    def _settle(self, box: deque[_Parcel[ItemT]], item: ItemT) -> asyncio.Future[bool]:
         self._unsettled += 1
         self._nothing_left.clear()
-        try:
-            return await self._post(box, item).answer
-        finally:
-            self._unsettled -= 1
-            self._put_off_more(0)
+        return self._post(box, item)
 
-    def _post(self, box: deque[_Parcel[ItemT]], item: ItemT) -> _Parcel[ItemT]:
-        parcel = _Parcel(item)
-        box.append(parcel)
+    def _post(self, box: deque[_Parcel[ItemT]], item: ItemT) -> asyncio.Future[bool]:
+        answer = self._loop.create_future()
+        box.append(_Parcel(item, answer))
         self._work.set()
-        return parcel
+        return answer
 
     async def _send(self, box: deque[_Parcel[ItemT]], call: Callable[[Sequence[ItemT]], Call[list[int | str]]]) -> None:
         """One script call with the first items of `box`."""
@@ -153,18 +150,22 @@ class Settler:
             log.info("events are published again", queue=self._consumer.queue, waiting=len(box))
             self._backoff.reset()
         for parcel, answer in zip(batch, answers, strict=True):
-            self._deliver(box, parcel, answer)
+            if isinstance(answer, str) and not parcel.answer.done():
+                self._later(box, parcel, answer)
+            else:
+                self._deliver(parcel, answer)
+        self._put_off_more(0)
 
-    def _deliver(self, box: deque[_Parcel[ItemT]], parcel: _Parcel[ItemT], answer: int | str) -> None:
+    def _deliver(self, parcel: _Parcel[ItemT], answer: int | str) -> None:
+        is_event = not isinstance(parcel.item, Checkpoint)
+        if is_event:
+            self._unsettled -= 1
         if parcel.answer.done():
             return  # whoever waited has been cut off
-        if isinstance(answer, str):
-            self._later(box, parcel, answer)
-            return
-        if answer == PUBLISHED and not isinstance(parcel.item, Checkpoint):
+        if answer == PUBLISHED and is_event:
             self._metrics.resume_latency.observe(monotonic_s() - parcel.since_s)
         accepted = answer in (PUBLISHED, PUBLISHED_BEFORE)
-        just_late = isinstance(parcel.item, Checkpoint) and answer == FINISHED_BY_ANOTHER
+        just_late = not is_event and answer == FINISHED_BY_ANOTHER
         if not accepted and not just_late:
             self._consumer.bell.doubt("Redis says that a trigger which ran here is not ours")
         parcel.answer.set_result(accepted)
@@ -187,7 +188,7 @@ class Settler:
             box.append(parcel)
             self._work.set()
 
-        asyncio.get_running_loop().call_later(pause_s, again)
+        self._loop.call_later(pause_s, again)
 
     def _put_off_more(self, events: int) -> None:
         self._put_off += events
