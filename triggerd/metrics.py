@@ -4,8 +4,10 @@ Labels are closed sets: the short names of allowed triggers, AWS services and op
 that a queue's producer chooses (ids, names, messages) ever becomes a label, so the number of series is bounded.
 """
 
+import math
 import platform
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,6 +18,9 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from triggerd.event import OUTCOMES
 
@@ -45,6 +50,32 @@ class TriggerMetrics:
         self.running = 0
         running.labels(label).set_function(lambda: self.running)
         self.finished: dict[str, Counter] = {outcome: finished.labels(label, outcome) for outcome in OUTCOMES}
+
+
+class Latency(Collector):
+    """A histogram that is observed for every single run: plain numbers, no lock, and no buckets before it is asked.
+
+    Only the event loop's thread observes; a scrape reads in that thread, too.
+    """
+
+    def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
+        self._name, self._text = f"triggerd_{name}", text
+        self._counts = [0] * (len(_LATENCY_S) + 1)
+        self._sum_s = 0.0
+        registry.register(self)
+
+    def observe(self, seconds: float) -> None:
+        """One took so long."""
+        self._counts[bisect_left(_LATENCY_S, seconds)] += 1
+        self._sum_s += seconds
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """What Prometheus is told."""
+        buckets, so_far = [], 0
+        for bound_s, count in zip((*_LATENCY_S, math.inf), self._counts, strict=True):
+            so_far += count
+            buckets.append((floatToGoString(bound_s), float(so_far)))
+        yield HistogramMetricFamily(self._name, self._text, buckets=buckets, sum_value=self._sum_s)
 
 
 class Metrics:
@@ -142,15 +173,15 @@ class Metrics:
             self.released.labels(cause)
 
     def _make_latencies(self) -> None:
-        self.pickup_latency = self._histogram(
+        self.pickup_latency = Latency(
             "pickup_latency_seconds",
             "From the deferral (clock of Redis) to the start of the run, first runs only.",
-            _LATENCY_S,
+            self.registry,
         )
-        self.resume_latency = self._histogram(
+        self.resume_latency = Latency(
             "resume_latency_seconds",
             "From the event fired to the event published, which wakes the Resumer; its last hop is not seen here.",
-            _LATENCY_S,
+            self.registry,
         )
         self.loop_lag = self._histogram(
             "loop_lag_seconds", "How late a timer of the event loop went off, probed ten times a second.", _LAG_S

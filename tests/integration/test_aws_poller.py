@@ -40,6 +40,12 @@ class Counted:
         assert seconds >= 0
         self.polls.append((service, operation, result, waits))
 
+    def poll_lag(self, service: str, seconds: float) -> None:
+        assert seconds >= 0
+
+    def merge_failed(self, service: str, operation: str, why: str) -> None:
+        self.polls.append((service, operation, f"merge {why}", 0))
+
 
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeAws]:
@@ -75,7 +81,7 @@ async def test_the_query_and_rest_protocols_are_waited_for_as_well(fake: FakeAws
 async def test_throttles_5xx_and_dropped_connections_never_fail_a_wait_nor_count(fake: FakeAws) -> None:
     fake.script(
         "GetJobRun",
-        Fault("ThrottlingException"), run("RUNNING"), Fault("InternalFailure", status=500), run("RUNNING"), Drop(),
+        Fault("ThrottlingException"), run("RUNNING"), Fault("InternalFailure", status=500), run("RUNNING"), Drop(), Drop(),
         run("RUNNING"), Fault("X", status=429), run("SUCCEEDED"),
     )  # fmt: skip
     metrics, seen = Counted(), list[Progress]()

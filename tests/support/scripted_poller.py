@@ -8,13 +8,15 @@ from typing import Any, Self
 from botocore.exceptions import ClientError
 from botocore.loaders import Loader
 
+from triggerd.aws.budget import Budget
 from triggerd.aws.connections import SharedClient
 from triggerd.aws.identity import Identity
 from triggerd.aws.poller import Poller
+from triggerd.aws.quotas import Quotas
 from triggerd.aws.transport import Transport
 from triggerd.aws.waiters import ServiceModels, Waiters
 from triggerd.aws.waits import Wait
-from triggerd.settings import AwsSettings, ConnectionSettings
+from triggerd.settings import AwsSettings, ConnectionSettings, QuotaSettings
 from triggerd.trigger import WaitResponse
 
 MODELS = ServiceModels(Loader())
@@ -51,11 +53,14 @@ class World:
     def __init__(self, now_s: float = 1000.0, now_ms: int = 1_700_000_000_000, **settings: Any) -> None:
         self.now_s, self.now_ms = now_s, now_ms
         self.results: Counter[str] = Counter()
+        settings = {"quotas": {"*": QuotaSettings(rate_per_s=10_000, burst=10_000)}, **settings}
         told = AwsSettings(transport="botocore", **settings)  # the client is scripted: there is nothing to prepare
+        rng = random.Random(1)
+        self.lags: list[float] = []
+        self.budget = Budget(Quotas(told, MODELS), rng)
         self.poller = Poller(
-            told, Transport(told), self, clock=lambda: self.now_s, wall_clock=lambda: self.now_ms,
-            rng=random.Random(1),
-        )  # fmt: skip
+            told, Transport(told), self.budget, self, clocks=(lambda: self.now_s, lambda: self.now_ms), rng=rng
+        )
 
     async def __aenter__(self) -> Self:
         await self.poller.open()
@@ -66,6 +71,12 @@ class World:
 
     def poll(self, service: str, operation: str, result: str, waits: int, seconds: float) -> None:
         self.results[result] += 1
+
+    def poll_lag(self, service: str, seconds: float) -> None:
+        self.lags.append(seconds)
+
+    def merge_failed(self, service: str, operation: str, why: str) -> None:
+        self.results[f"merge {why}"] += 1
 
     def start(self, client: SharedClient, run_id: str = "r", **more: Any) -> asyncio.Task[WaitResponse]:
         numbers = more.pop("delay", 10.0), more.pop("max_attempts", 4)

@@ -11,6 +11,7 @@ from botocore.exceptions import ConnectTimeoutError
 from tests.support.scripted_poller import JOB, Client, World, fault, run, shared
 from triggerd.aws import Progress
 from triggerd.aws.acceptors import Acceptor, Acceptors, compiled
+from triggerd.aws.budget import QuotaGroup
 from triggerd.aws.waits import Wait
 from triggerd.errors import AwsCallError, WaiterDefinitionError, WaiterExhaustedError, WaiterFailedError
 from triggerd.trigger import WaitResponse
@@ -192,7 +193,7 @@ async def test_a_poller_that_crashes_takes_its_waits_along(
     def crash(*_: Any) -> Any:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(world.poller._budget, "take", crash)
+    monkeypatch.setattr(QuotaGroup, "take", crash)
     await world.settle(11)
     with pytest.raises(RuntimeError, match=r"crashed.*a bug"):
         await task
@@ -210,8 +211,8 @@ async def test_a_stall_of_the_process_is_caught_up_with_in_pieces(world: World) 
     world.now_s += 100
     world.poller._wake.set()
     await asyncio.sleep(0)
-    queued = sum(request.queued for request in world.poller._requests.values())
-    assert queued <= 1000
+    sent = sum(request.on_its_way for request in world.poller._requests.values())
+    assert sent <= 64
     for _ in range(400):
         await world.settle()
     assert client.client.calls >= before + 3000

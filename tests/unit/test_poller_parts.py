@@ -8,7 +8,6 @@ from botocore.exceptions import ClientError
 from botocore.loaders import Loader
 
 from triggerd.aws import verdicts
-from triggerd.aws.budget import Budget
 from triggerd.aws.connections import SharedClient
 from triggerd.aws.identity import Identity
 from triggerd.aws.transport import classify
@@ -110,55 +109,6 @@ def test_a_budget_used_up_says_the_last_status() -> None:
 ])  # fmt: skip
 def test_reasons_are_found_where_services_put_them(response: dict[str, Any], reason: str | None) -> None:
     assert verdicts.reason(response) == reason
-
-
-# --- permission to call -----------------------------------------------------------------------------------------
-
-
-def test_a_healthy_group_is_never_held_back() -> None:
-    budget = Budget(random.Random(1))
-    assert [budget.take("g", float(second)) for second in range(5)] == [0.0] * 5
-
-
-def test_after_a_throttle_one_probe_goes_first_and_its_answer_opens_the_group() -> None:
-    budget = Budget(random.Random(1))
-    budget.lost("g", "throttled", 0.0, 0.1, 0.0)
-    pause_s = budget.take("g", 0.1)
-    assert 0 < pause_s <= 1.0
-    assert budget.take("other", 0.1) == 0.0
-    assert budget.take("g", 2.0) == 0.0  # the probe
-    assert budget.take("g", 2.0) == float("inf")
-    budget.answered("g", 0.0)  # a call from before the pause says nothing
-    assert budget.take("g", 2.0) == float("inf")
-    budget.answered("g", 2.0)
-    assert budget.take("g", 2.1) == 0.0
-
-
-def test_pauses_grow_to_the_cap_and_calls_in_flight_together_count_once() -> None:
-    budget, now_s, longest_s = Budget(random.Random(3)), 0.0, 0.0
-    for _ in range(64):
-        budget.lost("g", "throttled", 0.0, 0.1, 0.0)
-    assert budget.take("g", 0.1) <= 1.0
-    for _ in range(40):
-        now_s += 100.0
-        assert budget.take("g", now_s) == 0.0
-        budget.lost("g", "throttled", now_s, now_s, 0.0)
-        longest_s = max(longest_s, budget.take("g", now_s))
-    assert 30 < longest_s <= 60
-
-
-def test_what_aws_asks_for_is_waited_at_least() -> None:
-    budget = Budget(random.Random(1))
-    budget.lost("g", "throttled", 0.0, 0.0, 7.5)
-    assert budget.take("g", 0.0) >= 7.5
-
-
-def test_a_probe_that_never_left_lets_the_next_one_try() -> None:
-    budget = Budget(random.Random(1))
-    budget.lost("g", "unavailable", 0.0, 0.0, 0.0)
-    assert budget.take("g", 5.0) == 0.0
-    budget.released("g", 5.0)
-    assert budget.take("g", 5.1) == 0.0
 
 
 # --- what AWS means ---------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The AWS side: named connections, waiters, and one poller for all waits of a process."""
 
 from triggerd.aws.aws import Aws
-from triggerd.aws.poller import PollMetrics
+from triggerd.aws.polling import PollMetrics
 from triggerd.trigger import Progress
 
 __all__ = ["Aws", "PollMetrics", "Progress"]

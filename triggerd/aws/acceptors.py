@@ -67,12 +67,14 @@ class Acceptor:
 class Acceptors:
     """The rules of one waiter, in order; the first that matches decides."""
 
-    __slots__ = ("_rules", "_status_paths", "_waiter", "rules")
+    __slots__ = ("_rules", "_status_paths", "_waiter", "reads", "rules")
 
     def __init__(self, waiter: str, rules: Sequence[Acceptor]) -> None:
         """Raises WaiterDefinitionError where an expression is not JMESPath."""
         self._waiter = waiter
         self.rules = tuple(rules)
+        self.reads = tuple({rule.argument: None for rule in rules if rule.matcher in PATH_MATCHERS and rule.argument})
+        """The expressions that are evaluated on an answer."""
         try:
             self._rules = tuple(
                 (rule, compiled(rule.argument or "") if rule.matcher in PATH_MATCHERS else None) for rule in rules

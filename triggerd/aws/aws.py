@@ -1,15 +1,20 @@
 """The AWS side as triggers see it: `client` and `wait` (the protocol `triggerd.trigger.AwsContext`)."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Self
 
 from jmespath.exceptions import JMESPathError
 
 from triggerd.aws.acceptors import compiled
+from triggerd.aws.budget import Budget
 from triggerd.aws.connections import Connections
-from triggerd.aws.poller import Poller, PollMetrics
+from triggerd.aws.forms import Forms, read_forms
+from triggerd.aws.poller import Poller
+from triggerd.aws.polling import PollMetrics
+from triggerd.aws.quotas import Quotas
 from triggerd.aws.transport import Transport
 from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, check_arguments, new_loader
 from triggerd.aws.waits import Wait
@@ -28,11 +33,15 @@ class Aws:
         self._connections = Connections(settings, loader)
         self._models = ServiceModels(loader)
         self._waiters = Waiters(settings.waiter_folders, self._models)
-        self._poller = Poller(settings, Transport(settings), metrics)
+        self._forms = Forms(self._models)
+        self._unmerged = frozenset(settings.unmerged)
+        self._budget = Budget(Quotas(settings, self._models), random.Random())  # noqa: S311 - jitter, not a secret
+        self._poller = Poller(settings, Transport(settings), self._budget, metrics)
         self._definitions: dict[tuple[str, str], WaiterDefinition] = {}
 
     async def __aenter__(self) -> Self:
         await self._connections.open()
+        await self._connections.in_thread(read_forms)
         await self._poller.open()
         return self
 
@@ -74,8 +83,12 @@ class Aws:
         delay_s = definition.delay if delay is None else _checked_delay(definition, delay)
         attempts = definition.max_attempts if max_attempts is None else _checked_attempts(definition, max_attempts)
         shared = await self._connections.shared(service, connection, region)
+        place = None
+        if self._unmerged.isdisjoint((service, "*")):
+            reads = (*definition.acceptors.reads, *status_queries)
+            place = self._forms.find(service, definition.operation, params, reads)
         wait = Wait(definition, delay_s, attempts, queries, on_poll, restored=_state(definition, restored))
-        return await self._poller.wait(wait, shared, params)
+        return await self._poller.wait(wait, shared, params, place)
 
     async def operation(self, service: str, waiter_name: str) -> str:
         """The operation that a waiter calls. Raises WaiterDefinitionError."""
@@ -86,6 +99,14 @@ class Aws:
         found = await self._connections.in_thread(self._waiters.get, service, waiter_name)
         self._definitions[(service, waiter_name)] = found
         return found
+
+    def divide(self, parts: int) -> None:
+        """Take one of so many equal parts of every budget: as many daemons share the account."""
+        self._budget.divide(parts)
+
+    def rates(self) -> Iterator[tuple[str, float]]:
+        """Each quota in use, and the calls per second that its budget allows now."""
+        return ((group.name, group.rate_per_s) for group in self._budget)
 
     def overdue(self) -> int:
         """How many waits are overdue by three intervals."""

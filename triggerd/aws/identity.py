@@ -35,6 +35,11 @@ class Identity(NamedTuple):
             settings.endpoints.get("sts", settings.endpoint_url) if role else None,
         )
 
+    @property
+    def label(self) -> str:
+        """For people: the role, else the profile."""
+        return self.role_arn or (f"profile {self.profile}" if self.profile else "the default credentials")
+
 
 class _Client(Protocol):
     @property

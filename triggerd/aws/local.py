@@ -4,12 +4,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from triggerd.aws.aws import Aws
-from triggerd.aws.poller import PollMetrics
+from triggerd.aws.polling import PollMetrics
 from triggerd.settings import AwsSettings
 
 
 class _NoMetrics:
     def poll(self, service: str, operation: str, result: str, waits: int, seconds: float) -> None:
+        pass
+
+    def poll_lag(self, service: str, seconds: float) -> None:
+        pass
+
+    def merge_failed(self, service: str, operation: str, why: str) -> None:
         pass
 
 

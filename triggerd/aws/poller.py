@@ -1,7 +1,7 @@
-"""One heap of due requests, one scheduler task, a bounded number of calls in flight. No task and no timer per wait.
+"""One heap, one scheduler task, a bounded number of calls in flight. No task and no timer per wait.
 
-The way of a request: heap -> due -> `merging.plan` -> its group's queue -> `Budget.take` -> `Transport.send` ->
-answers to every wait that needs it -> back into the heap, or gone with its last wait.
+The way of a request: due in its lane -> the lane's line (its quota's) -> the quota's budget -> a call, with all in the
+lane that are due or nearly so -> `Transport.send` -> each request's part of the answer -> its waits -> due again.
 """
 
 import asyncio
@@ -9,17 +9,19 @@ import copy
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
-from triggerd.aws import merging, verdicts
+from triggerd.aws.answers import JITTER, Answers
 from triggerd.aws.budget import Budget
+from triggerd.aws.calls import Call, long_poll_s
 from triggerd.aws.connections import SharedClient
-from triggerd.aws.due import DueHeap
-from triggerd.aws.merging import Call
-from triggerd.aws.transport import Outcome, Transport
-from triggerd.aws.verdicts import Decision, Verdict
+from triggerd.aws.forms import Place
+from triggerd.aws.lanes import DueHeap, Lane, Line
+from triggerd.aws.polling import Polling, PollMetrics
+from triggerd.aws.switches import FormSwitches
+from triggerd.aws.transport import Transport
 from triggerd.aws.waits import Request, RequestKey, Wait, request_key
 from triggerd.clock import monotonic_s, wall_ms
 from triggerd.settings import AwsSettings
@@ -27,23 +29,17 @@ from triggerd.trigger import WaitResponse
 
 log = logging.getLogger(__name__)
 
-_JITTER = 0.1
 # A wait that joins a request asks it again, but not more often than this (or its own delay).
 _SPACING_S = 1.0
+# Waits that begin together come in batches: so long the first one of a lane waits for the others.
+_GATHER_S = 0.02
 _RETRY_BASE_S, _RETRY_CAP_S = 0.5, 30.0
 _OVERDUE_INTERVALS = 3
-# Due requests taken in one go: after a pause of the whole process everything is due, and the loop must not stall.
-_PLAN_AT_ONCE = 1000
-_DELIVER_AT_ONCE = 500
-_WARN_EVERY = 10
-
-
-class PollMetrics(Protocol):
-    """What the poller counts."""
-
-    def poll(self, service: str, operation: str, result: str, waits: int, seconds: float) -> None:
-        """One AWS call ended: `result` is ok, aws_error, throttled or unavailable, `waits` how many it served."""
-        ...
+# Lanes looked at in one go: after a pause of the whole process everything is due, and the loop must not stall.
+_LANES_AT_ONCE = 1000
+# One quota that AWS serves slowly may not hold every place.
+_LINES_AT_LEAST = 4
+_LONG_POLL_SPARE_S = 5.0
 
 
 class Poller:
@@ -53,22 +49,29 @@ class Poller:
         self,
         settings: AwsSettings,
         transport: Transport,
+        budget: Budget,
         metrics: PollMetrics,
         *,
-        clock: Callable[[], float] = monotonic_s,
-        wall_clock: Callable[[], int] = wall_ms,
+        clocks: tuple[Callable[[], float], Callable[[], int]] = (monotonic_s, wall_ms),
         rng: random.Random | None = None,
     ) -> None:
-        self._settings, self._transport, self._metrics = settings, transport, metrics
-        self._clock, self._wall_clock = clock, wall_clock
+        self._settings, self._budget, self._metrics = settings, budget, metrics
+        self._clock, self._wall_clock = clocks
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
-        self._budget = Budget(self._rng)
+        self._answers = Answers(self._clock, self._rng)
+        self._switches = FormSwitches()
+        self._polling = Polling(transport, metrics, self._answers, self._switches, self._clock)
         self._requests: dict[RequestKey, Request] = {}
+        self._lanes: dict[tuple[SharedClient, str], Lane] = {}
+        self._lines: dict[object, Line] = {}
+        self._waiting: dict[Line, None] = {}  # lines with lanes lined up, in their turn
         self._due = DueHeap()
-        self._queues: dict[Hashable, deque[Call]] = {}
         self._calls: set[asyncio.Task[None]] = set()
+        self._long_polls = 0
         self._wake = asyncio.Event()
         self._scheduler: asyncio.Task[None] | None = None
+        self.waits = 0
+        """Waits in progress."""
 
     async def open(self) -> None:
         self._scheduler = asyncio.create_task(self._schedule(), name="aws poller")
@@ -91,65 +94,103 @@ class Poller:
         now_s = self._clock()
         return sum(
             wait.due_s + _OVERDUE_INTERVALS * wait.delay_s < now_s
-            for request in self._requests.values() for wait in request.waits
+            for request in self._requests.values() if request.due_s < now_s for wait in request.waits
         )  # fmt: skip
 
-    @property
-    def waits(self) -> int:
-        """Waits in progress."""
-        return sum(len(request.waits) for request in self._requests.values())
-
-    async def wait(self, wait: Wait, shared: SharedClient, params: Mapping[str, Any]) -> WaitResponse:
+    async def wait(
+        self, wait: Wait, shared: SharedClient, params: Mapping[str, Any], place: Place | None = None
+    ) -> WaitResponse:
         """Poll until an acceptor ends the wait in success.
+
+        Args:
+            place: Where its request stands in a merged call; None: it is never merged.
 
         Raises WaiterFailedError, WaiterExhaustedError, AwsCallError, WaiterDefinitionError.
         """
         if self._scheduler is None:
             raise RuntimeError("the AWS side is not open: use `async with`")
         wait.future = asyncio.get_running_loop().create_future()
-        key = request_key(shared, wait.definition.operation, params)
-        self._join(wait, key, params)
+        self._join(wait, request_key(shared, wait.definition.operation, params, place), params, place)
         try:
-            response, shared_answer = await wait.future
-            return wait.response(response, self._clock(), shared=shared_answer)
+            return wait.response(await wait.future, self._clock())
         finally:
             self._leave(wait)
 
     # --- which requests there are, and when they are due ---------------------------------------------------------
 
-    def _join(self, wait: Wait, key: RequestKey, params: Mapping[str, Any]) -> None:
+    def _join(self, wait: Wait, key: RequestKey, params: Mapping[str, Any], place: Place | None) -> None:
         now_s = self._clock()
         wait.begin(now_s, self._wall_clock())
+        self.waits += 1
         request = self._requests.get(key)
         if request is None:
             # A copy: it is sent for others, too, when the caller has long gone on with its own.
-            request = self._requests[key] = Request(key, wait.definition.operation, copy.deepcopy(params))
+            request = Request(key, wait.definition.operation, copy.deepcopy(params), place)
+            self._requests[key] = request
+            request.home = self._merged_lane(request, place) if place else self._plain_lane(request)
+            request.home.members += 1
+            wait.due_s = now_s + (_GATHER_S if place else 0.0)
         wait.request = request
         request.waits.add(wait)
-        if not request.queued:
-            self._push(request, min(request.next_s, self._at(request, wait)))
+        if not request.on_its_way:
+            at_s = self._at(request, wait)
+            if at_s < request.due_s:
+                request.slack_s = wait.slack_s
+                self._push(request, at_s)
 
     def _leave(self, wait: Wait) -> None:
+        self.waits -= 1
         request, wait.request = wait.request, None
         if request is not None:
             request.waits.discard(wait)
             # One on its way to AWS is dropped when it comes back.
-            if not request.waits and not request.queued:
+            if not request.waits and not request.on_its_way:
                 self._drop(request)
 
     def _drop(self, request: Request) -> None:
-        request.next_s = float("inf")  # its place in the heap is stale now
+        request.lane = None  # its place in a lane is stale now
         if self._requests.get(request.key) is request:
             del self._requests[request.key]
+            home: Lane = request.home
+            home.members -= 1
+            if not home.members and home.form is not None and request.place is not None:
+                self._lanes.pop((home.shared, request.place.key), None)
 
     @staticmethod
     def _at(request: Request, wait: Wait) -> float:
         """When this wait's next poll may go out: when it wants it, at a distance to the request's last one."""
-        return max(wait.due_s, request.sent_s + min(_SPACING_S, (1 - _JITTER) * wait.delay_s))
+        return max(wait.due_s, request.sent_s + min(_SPACING_S, (1 - JITTER) * wait.delay_s))
 
-    def _push(self, request: Request, at_s: float) -> None:
-        if self._due.push(request, at_s):
+    def _push(self, request: Request, at_s: float, lane: Lane | None = None) -> None:
+        lane = lane or request.home
+        lane.push(request, at_s)
+        if not lane.lined_up and not lane.listing:
+            self._file(lane)
+
+    def _file(self, lane: Lane) -> None:
+        """Have the lane looked at when its first request is due."""
+        at_s = lane.due_s
+        if at_s < float("inf") and self._due.push(lane, at_s):
             self._wake.set()
+
+    def _plain_lane(self, request: Request) -> Lane:
+        key = request.shared, request.operation
+        if key not in self._lanes:
+            self._lanes[key] = Lane(request.shared, request.operation, self._line(*key), None, {})
+        return self._lanes[key]
+
+    def _merged_lane(self, request: Request, place: Place) -> Lane:
+        key, form = (request.shared, place.key), place.form
+        if key not in self._lanes:
+            line = self._line(request.shared, form.merged)
+            self._lanes[key] = Lane(request.shared, form.merged, line, form, place.common)
+        return self._lanes[key]
+
+    def _line(self, shared: SharedClient, operation: str) -> Line:
+        quota = self._budget.group(shared.identity, shared.region, shared.service, operation)
+        if quota not in self._lines:
+            self._lines[quota] = Line(quota)
+        return self._lines[quota]
 
     # --- the scheduler ------------------------------------------------------------------------------------------
 
@@ -157,39 +198,93 @@ class Poller:
         while True:
             self._wake.clear()
             now_s = self._clock()
-            for call in merging.plan(self._due.pop(now_s, _PLAN_AT_ONCE)):
-                self._queues.setdefault(call.group, deque()).append(call)
+            for lane in self._due.pop(now_s, _LANES_AT_ONCE):
+                if not lane.lined_up and not lane.listing:
+                    self._line_up(lane, now_s)
             sleep_s = self._send_allowed(now_s)
             sleep_s = min(sleep_s, self._due.next_s - self._clock())
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if sleep_s == float("inf") else max(0.0, sleep_s)):
                     await self._wake.wait()
 
+    def _line_up(self, lane: Lane, now_s: float) -> None:
+        """A lane is due: into its line, or, where merging is off or does not pay, its requests one by one."""
+        if lane.form is not None and not (self._switches.on(lane, now_s) and lane.pays(now_s)):
+            while lane.due_s <= now_s:
+                for request in lane.take(now_s):
+                    request.on_its_way = False
+                    self._push(request, request.due_s, self._plain_lane(request))
+        if lane.due_s > now_s:
+            self._file(lane)
+        else:
+            lane.line.add(lane)
+            self._waiting[lane.line] = None
+
     def _send_allowed(self, now_s: float) -> float:
-        """Send what the budget allows, group after group in turn. Returns the seconds until it may allow more."""
+        """Send what the budgets allow, line after line in turn. Returns the seconds until one may allow more."""
         sleep_s = float("inf")
-        open_groups = deque(self._queues)
-        while open_groups and len(self._calls) < self._settings.max_concurrent_calls:
-            group = open_groups.popleft()
-            queue = self._queues[group]
-            pause_s = self._budget.take(group, now_s)
-            if pause_s > 0:
+        places = self._settings.max_concurrent_calls - len(self._calls) + self._long_polls
+        turn = deque(self._waiting)
+        while turn and places > 0:
+            line = turn.popleft()
+            if line.in_flight >= max(1, self._settings.max_concurrent_calls // _LINES_AT_LEAST):
+                continue
+            lane = self._first_due(line, now_s)
+            pause_s = line.quota.take(now_s) if lane else 0.0
+            if lane is not None and pause_s > 0:
                 sleep_s = min(sleep_s, pause_s)
                 continue
-            call = queue.popleft()
-            del self._queues[group]
-            if queue:  # to the end of the line: a freed place is the next group's
-                self._queues[group] = queue
-                open_groups.append(group)
-            self._start(call, now_s)
+            del self._waiting[line]
+            if lane is not None:
+                places -= self._send(line, lane, now_s)
+            if line:  # to the end of the line of lines: a freed place is the next one's
+                self._waiting[line] = None
+                turn.append(line)
         return sleep_s
 
-    def _start(self, call: Call, now_s: float) -> None:
-        for request in call.requests:
+    def _first_due(self, line: Line, now_s: float) -> Lane | None:
+        """The lane whose turn it is; those whose waits have gone meanwhile leave the line."""
+        while line:
+            lane = line.first
+            if lane.due_s <= now_s:
+                return lane
+            line.pop()
+            self._file(lane)
+        return None
+
+    def _send(self, line: Line, lane: Lane, now_s: float) -> int:
+        """Send the lane's next call; the lane stays in its line while more is due. Answers the places it takes."""
+        line.pop()
+        self._metrics.poll_lag(lane.shared.service, now_s - lane.due_s)
+        requests = lane.take(now_s)
+        long_s = self._long_poll_s(requests[0]) if lane.form is None else 0
+        call = Call(lane, requests, now_s, long_poll_s=long_s)
+        for request in requests:
             request.sent_s = now_s
-        task = asyncio.create_task(self._poll(call, now_s), name=f"poll {call.shared.service}.{call.operation}")
+        lane.listing = lane.form is not None and lane.form.list_all
+        self._long_polls += call.long
+        line.in_flight += not call.long
+        task = asyncio.create_task(self._poll(call), name=f"poll {lane.shared.service}.{call.operation}")
         self._calls.add(task)
         task.add_done_callback(self._ended)
+        if lane.due_s <= now_s and not lane.listing:
+            line.add(lane)
+        elif not lane.listing:
+            self._file(lane)
+        return 0 if call.long else 1
+
+    def _long_poll_s(self, request: Request) -> int:
+        if self._long_polls >= self._settings.long_polls:
+            return 0
+        return long_poll_s(request, self._settings.read_timeout_s - _LONG_POLL_SPARE_S)
+
+    def _long_poll_at(self, request: Request, call: Call, at_s: float, held_s: int) -> float:
+        """When to send a call that AWS may hold for `held_s` seconds, of a request that is due at `at_s`."""
+        now_s = self._clock()
+        if not call.long and all(wait.polls <= 1 for wait in request.waits):
+            return now_s  # right after the first poll
+        # So that the answer is there when it is due; but where AWS did not hold the last one, not sooner after it.
+        return max(at_s - held_s, call.sent_s + (at_s - now_s))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
@@ -206,101 +301,44 @@ class Poller:
         log.error("aws poller crashed", exc_info=error)
         for request in list(self._requests.values()):
             for wait in list(request.waits):
-                self._conclude(wait, RuntimeError(f"the AWS side crashed: {error!r}"), {}, shared=False)
+                self._answers.conclude(wait, RuntimeError(f"the AWS side crashed: {error!r}"), dict)
 
     # --- one call -----------------------------------------------------------------------------------------------
 
-    async def _poll(self, call: Call, sent_s: float) -> None:
-        told = False
+    async def _poll(self, call: Call) -> None:
+        singly: set[Request] = set()
         try:
-            if not call.waits:
-                return  # cancelled while it stood in the queue
-            outcome = await self._transport.send(call.shared, call.operation, call.params)
-            told = self._tell(call, outcome, sent_s, self._clock())
-            for request in call.requests:
-                request.trouble = outcome.why
-                if outcome.result in ("ok", "aws_error"):
-                    await self._deliver(request, call.project(outcome.response, request), sent_s)
-                else:
-                    self._deliver_lost(request, outcome)
+            if call.waits:
+                singly = await self._polling.poll(call)
+            else:  # they were cancelled meanwhile
+                call.lane.line.quota.released(call.sent_s)
         finally:
-            if not told:
-                self._budget.released(call.group, sent_s)
+            self._long_polls -= call.long
+            call.lane.line.in_flight -= not call.long
             for request in call.requests:
-                self._back(request)
+                self._back(request, call, singly=request in singly)
+            if call.lane.listing:
+                call.lane.listing = False
+                self._file(call.lane)
 
-    def _tell(self, call: Call, outcome: Outcome, sent_s: float, now_s: float) -> bool:
-        """Metrics and budget hear of it, where the call reached the network. Returns whether it did."""
-        if outcome.result == "refused":
-            return False
-        self._metrics.poll(call.shared.service, call.operation, outcome.result, call.waits, now_s - sent_s)
-        if outcome.result in ("ok", "aws_error"):
-            self._budget.answered(call.group, sent_s)
-        else:
-            self._budget.lost(call.group, outcome.result, sent_s, now_s, outcome.retry_after_s)
-        return True
-
-    def _back(self, request: Request) -> None:
-        request.queued = False
+    def _back(self, request: Request, call: Call, *, singly: bool) -> None:
+        """A request comes back from AWS: due again, in its own lane, or at once by a call of its own."""
+        request.on_its_way = False
         if not request.waits:
             self._drop(request)
             return
-        at_s = min(self._at(request, wait) for wait in request.waits)
-        if request.failures:
+        if singly:
+            request.sent_s = float("-inf")  # the merged call said nothing of it
+            self._push(request, request.due_s, self._plain_lane(request))
+            return
+        at_s, request.slack_s = min((self._at(request, wait), wait.slack_s) for wait in request.waits)
+        if request.unreachable:
+            # It goes behind the others of its quota: where it alone is at fault, they are not to suffer.
             ceiling_s = min(_RETRY_CAP_S, _RETRY_BASE_S * 2 ** min(request.failures - 1, 10))
             at_s = max(at_s, self._clock() + self._rng.uniform(0, ceiling_s))
+        if request.failures:
             for wait in request.waits:
-                self._report(wait, at_s, request.trouble)
-        request.next_s = float("inf")
-        self._push(request, at_s)
-
-    async def _deliver(self, request: Request, response: Mapping[str, Any], sent_s: float) -> None:
-        """Give the answer to every wait that began before the call was sent: no wait is served an older state."""
-        request.failures = 0
-        waits = [wait for wait in request.waits if wait.began_s <= sent_s]
-        read: dict[Hashable, tuple[Decision, str | None]] = {}  # many waits of one request read the answer alike
-        factor = self._rng.uniform(1 - _JITTER, 1 + _JITTER)  # one for all, so that they stay together
-        for number, wait in enumerate(waits, 1):
-            if wait.reads not in read:
-                read[wait.reads] = verdicts.decide(wait.definition, response), wait.status_in(response)
-            decision, status = read[wait.reads]
-            used_up = wait.answered(status, sent_s)
-            now_s = self._clock()
-            wait.schedule(now_s, factor)
-            verdict = verdicts.judge(wait, decision, response, now_s, used_up=used_up)
-            self._report(wait, wait.due_s if verdict is None else now_s)
-            self._conclude(wait, verdict, response, shared=len(waits) > 1)
-            if number % _DELIVER_AT_ONCE == 0:
-                await asyncio.sleep(0)  # thousands of waits may share one answer: let others run
-
-    def _conclude(self, wait: Wait, verdict: Verdict, response: Mapping[str, Any], *, shared: bool) -> None:
-        if verdict is None or wait.future is None or wait.future.done():
-            return
-        if isinstance(verdict, Exception):
-            wait.future.set_exception(verdict)
-        else:
-            wait.future.set_result((response, shared))
-        self._leave(wait)
-
-    def _deliver_lost(self, request: Request, outcome: Outcome) -> None:
-        """A throttle, a 5xx or no answer at all: not an attempt, except where an acceptor expects exactly this."""
-        request.failures += 1
-        now_s = self._clock()
-        for wait in list(request.waits):
-            verdict: Verdict = None
-            if outcome.result == "refused":
-                verdict = verdicts.refused(wait, outcome.why, outcome.response, now_s)
-            elif (expected := wait.definition.acceptors.decide_lost(outcome.response)) is not None:
-                wait.polls += 1
-                verdict = verdicts.judge(wait, expected, outcome.response, now_s, used_up=False)
-            self._conclude(wait, verdict, outcome.response, shared=True)
-        if request.waits and request.failures % _WARN_EVERY == 1:
-            log.warning("aws %s: %r, %d times in a row: %s", outcome.result, request, request.failures, outcome.why)
-
-    def _report(self, wait: Wait, next_s: float, trouble: str | None = None) -> None:
-        if wait.on_poll is None:
-            return
-        try:
-            wait.on_poll(wait.progress(self._clock(), next_s, trouble))
-        except Exception:
-            log.debug("on_poll raised", exc_info=True)
+                self._answers.report(wait, at_s, request.trouble)
+        elif held_s := self._long_poll_s(request):
+            at_s = self._long_poll_at(request, call, at_s, held_s)
+        self._push(request, at_s, self._plain_lane(request) if request.alone else None)

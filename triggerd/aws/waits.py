@@ -10,9 +10,12 @@ from botocore import xform_name
 
 from triggerd.aws.acceptors import first_status
 from triggerd.aws.connections import SharedClient
+from triggerd.aws.forms import Place
 from triggerd.aws.waiters import WaiterDefinition
 from triggerd.trigger import Progress, WaitResponse, WaitState
 
+SLACK = 0.3
+"""The part of a delay by which a poll may be early where it rides along in a call that is made for others."""
 # A poll that was due at the end of the budget is the last one, whatever the rounding of floats says.
 _EPSILON_S = 1e-6
 
@@ -20,34 +23,58 @@ _EPSILON_S = 1e-6
 class Request:
     """One distinct AWS call, sent again and again for every wait that needs its answer.
 
-    It is in exactly one place: in the poller's heap (`queued` False), or on its way to AWS (`queued` True).
+    It stands in exactly one place: due in its `lane`, or `on_its_way` to AWS.
     """
 
-    __slots__ = ("failures", "key", "next_s", "operation", "params", "queued", "sent_s", "shared", "trouble", "waits")
+    __slots__ = ("alone", "due_s", "failures", "home", "key", "lane", "on_its_way", "operation", "params", "place",
+                 "read", "sent_s", "slack_s", "trouble", "unreachable", "waits")  # fmt: skip
 
-    def __init__(self, key: "RequestKey", operation: str, params: Mapping[str, Any]) -> None:
+    def __init__(self, key: "RequestKey", operation: str, params: Mapping[str, Any], place: Place | None) -> None:
+        """
+        Args:
+            place: Its place in a merged call; None: it is sent as it is.
+        """
         self.key = key
-        self.shared: SharedClient = key[0]
-        self.operation = operation
-        self.params = params
+        self.operation, self.params, self.place = operation, params, place
         self.waits: set[Wait] = set()
-        self.next_s = float("inf")  # when it is sent next, by the monotonic clock
+        self.home: Any = None  # the lane that it comes back to
+        self.lane: Any = None  # where it is due now
+        self.due_s = float("inf")  # when it is sent next, by the monotonic clock
+        self.slack_s = 0.0  # so much earlier it may go along with others
         self.sent_s = float("-inf")  # when it was sent last
-        self.failures = 0  # lost answers in a row
-        self.queued = False
-        self.trouble = ""  # why the last answer was lost
+        self.failures = 0  # calls in a row without an answer
+        self.unreachable = False  # the last of them met no throttle, but an outage
+        self.on_its_way = False
+        self.alone = False  # AWS refuses it: others are not to share its fate
+        self.trouble: str | None = None  # why there was no answer to the last call
+        self.read: Read | None = None
+
+    def __lt__(self, other: "Request") -> bool:
+        return False  # for heaps: neither of two that are due at the same instant goes first
 
     def __repr__(self) -> str:
-        return f"<request {self.shared.service}.{self.operation} of {len(self.waits)} waits>"
+        return f"<request {self.key[0].service}.{self.operation} of {len(self.waits)} waits>"
+
+    @property
+    def shared(self) -> SharedClient:
+        return self.key[0]
 
 
-RequestKey = tuple[SharedClient, str, str]
+Read = tuple[int, dict[Hashable, tuple[Any, str | None, bool]]]
+"""What was read from the last answer: its digest, and what each kind of wait saw in it."""
+
+RequestKey = tuple[SharedClient, str, str, str]
 
 
-def request_key(shared: SharedClient, operation: str, params: Mapping[str, Any]) -> RequestKey:
-    """Equal for requests that AWS cannot tell apart: same client (so same identity and region), same call."""
+def request_key(
+    shared: SharedClient, operation: str, params: Mapping[str, Any], place: Place | None = None
+) -> RequestKey:
+    """Equal for requests that AWS cannot tell apart: same client (so same identity and region), same call.
+
+    And the same way of merging: one wait may read what a merged answer lacks, while another does not.
+    """
     text = json.dumps(params, sort_keys=True, default=lambda value: [type(value).__name__, repr(value)])
-    return shared, operation, text
+    return shared, operation, text, place.key if place else ""
 
 
 def method_name(operation: str) -> str:
@@ -72,6 +99,7 @@ class Wait:
         "queries",
         "request",
         "restored",
+        "slack_s",
         "span_s",
     )
 
@@ -92,8 +120,8 @@ class Wait:
         self.on_poll = on_poll
         self.restored = restored
         self.request: Request | None = None
-        self.future: asyncio.Future[tuple[Mapping[str, Any], bool]] | None = None
-        self.began_s = self.due_s = 0.0
+        self.future: asyncio.Future[Mapping[str, Any]] | None = None
+        self.began_s = self.due_s = self.slack_s = 0.0
         self.end_s: float | None = None
         self.polls = 0
         self.last_status: str | None = None
@@ -125,20 +153,28 @@ class Wait:
         Time lost to throttles, the network or a queue is what lies between the instant this wait wanted its poll
         and the instant the answered one was sent; it moves the end of the budget by as much.
         """
+        used_up = self.is_last(sent_s)
         self.polls += 1
         self.last_status = status or self.last_status
         if self.end_s is None:
             self.end_s = sent_s + self.span_s
-            return self.span_s <= 0
-        used_up = min(sent_s, self.due_s) >= self.end_s - _EPSILON_S
-        self.end_s += max(0.0, sent_s - self.due_s)
+        else:
+            self.end_s += max(0.0, sent_s - self.due_s)
         return used_up
+
+    def is_last(self, sent_s: float) -> bool:
+        """Whether an answer to a poll sent at `sent_s` uses the budget up."""
+        if self.end_s is None:
+            return self.span_s <= 0
+        return min(sent_s, self.due_s) >= self.end_s - _EPSILON_S
 
     def schedule(self, now_s: float, factor: float) -> None:
         """Set the next due time: `factor` (0.9 to 1.1) delays from now, or the end of the budget where that is near."""
         self.due_s = now_s + self.delay_s * factor
+        self.slack_s = self.delay_s * SLACK
         if self.end_s is not None and self.end_s <= now_s + 1.1 * self.delay_s:
             self.due_s = max(self.end_s, now_s + 0.9 * self.delay_s)
+            self.slack_s = 0.0  # earlier, and it would not be the last one
 
     def progress(self, now_s: float, next_s: float, trouble: str | None) -> Progress:
         # What is late by now will have moved the end, once it is answered.
@@ -146,8 +182,8 @@ class Wait:
         waited_s, next_poll_s = now_s - self.began_s, max(0.0, next_s - now_s)
         return Progress(self.polls, self.last_status, waited_s, next_poll_s, trouble, budget_s, now_s)
 
-    def response(self, answer: Mapping[str, Any], now_s: float, *, shared: bool) -> WaitResponse:
-        """The caller's own copy of the answer; deep where others got the same answer."""
-        result = WaitResponse(copy.deepcopy(dict(answer)) if shared else answer)
+    def response(self, answer: Mapping[str, Any], now_s: float) -> WaitResponse:
+        """The caller's own copy of the answer: others may have got the same one."""
+        result = WaitResponse(copy.deepcopy(dict(answer)))
         result.last_status, result.polls, result.waited_s = self.last_status, self.polls, now_s - self.began_s
         return result

@@ -1,0 +1,157 @@
+"""A lane holds the requests that may share a call; a line holds the lanes of one quota that have requests due."""
+
+import heapq
+from collections.abc import Mapping
+from itertools import count
+from typing import Any
+
+from triggerd.aws.budget import QuotaGroup
+from triggerd.aws.connections import SharedClient
+from triggerd.aws.forms import Form
+from triggerd.aws.waits import Request
+
+_LEAST = 2
+# Of a call that answers them all: so many are read without holding up the others for long.
+_AT_ONCE = 2000
+
+
+class Lane:
+    """Requests of one client and operation; with a form, those whose other parameters are equal as well.
+
+    A lane is in one place: in the poller's heap until its first request is due, then in its line (`lined_up`), or
+    nowhere while it has no request to send.
+    """
+
+    __slots__ = ("_due", "common", "form", "least", "line", "lined_up", "listing", "members", "next_s", "operation",
+                 "shared")  # fmt: skip
+
+    def __init__(
+        self, shared: SharedClient, operation: str, line: "Line", form: Form | None, common: Mapping[str, Any]
+    ) -> None:
+        """
+        Args:
+            operation: What is called: the form's merged one where there is a form.
+        """
+        self.shared, self.operation, self.line = shared, operation, line
+        self.form, self.common = form, common
+        self.members = 0  # requests that come back here
+        self.next_s = float("inf")  # when the poller looks at it next
+        self.lined_up = False
+        self.listing = False  # a call that answers all of its requests is under way
+        self.least = _LEAST  # requests from which on a merged call costs less than single ones
+        self._due: list[tuple[float, Request]] = []
+
+    @property
+    def due_s(self) -> float:
+        """When its first request is due; inf where it has none."""
+        due = self._due
+        while due and not self._is_here(due[0]):
+            heapq.heappop(due)
+        return due[0][0] if due else float("inf")
+
+    def push(self, request: Request, at_s: float) -> None:
+        """Let the request be due at `at_s`, here and nowhere else."""
+        if request.lane is self and at_s == request.due_s:
+            return
+        request.lane, request.due_s = self, at_s
+        heapq.heappush(self._due, (at_s, request))
+
+    def take(self, now_s: float) -> list[Request]:
+        """The requests for one call, the oldest first, marked as on their way. Those that are nearly due come along."""
+        room = min(self.form.max_ids, _AT_ONCE) if self.form else 1
+        taken: list[Request] = []
+        while (request := self._first(now_s)) is not None:
+            room -= len(request.place.ids) if self.form and request.place else 1
+            if room < 0:
+                break
+            heapq.heappop(self._due)
+            request.on_its_way = True
+            taken.append(request)
+        return taken
+
+    def pays(self, now_s: float) -> bool:
+        """Whether a merged call is cheaper now than single ones."""
+        if len(self._due) < self.least:
+            return False
+        found: list[Request] = []
+        while len(found) < self.least and (request := self._first(now_s)) is not None:
+            heapq.heappop(self._due)
+            found.append(request)
+        for request in found:
+            heapq.heappush(self._due, (request.due_s, request))
+        return len(found) == self.least
+
+    def spent(self, calls: int, requests: int) -> None:
+        """A merged call for so many requests took so many calls in the end; where single ones had been cheaper, wait
+        for more requests next time, and try again with fewer after that.
+        """
+        self.least = calls + 1 if calls > requests else max(_LEAST, self.least - 1)
+
+    def _first(self, now_s: float) -> Request | None:
+        if self.due_s == float("inf"):
+            return None
+        request = self._due[0][1]
+        return request if request.due_s - request.slack_s <= now_s else None
+
+    def _is_here(self, entry: tuple[float, Request]) -> bool:
+        at_s, request = entry
+        return request.lane is self and request.due_s == at_s and not request.on_its_way
+
+
+class Line:
+    """The lanes that spend one quota and have requests due, the one with the oldest first."""
+
+    __slots__ = ("_lanes", "_order", "in_flight", "quota")
+
+    def __init__(self, quota: QuotaGroup) -> None:
+        self.quota = quota
+        self.in_flight = 0
+        self._lanes: list[tuple[float, int, Lane]] = []
+        self._order = count()
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    @property
+    def first(self) -> Lane:
+        return self._lanes[0][2]
+
+    def add(self, lane: Lane) -> None:
+        lane.lined_up = True
+        heapq.heappush(self._lanes, (lane.due_s, next(self._order), lane))
+
+    def pop(self) -> Lane:
+        lane = heapq.heappop(self._lanes)[2]
+        lane.lined_up = False
+        return lane
+
+
+class DueHeap:
+    """Lanes by the instant at which their first request is due. Moved ones leave stale entries behind."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[float, int, Lane]] = []
+        self._order = count()  # lanes due at the same instant are served in turn
+
+    @property
+    def next_s(self) -> float:
+        """When the earliest entry is due, stale or not; inf where there is none."""
+        return self._entries[0][0] if self._entries else float("inf")
+
+    def push(self, lane: Lane, at_s: float) -> bool:
+        """Look at the lane at `at_s`. True where that is now the earliest."""
+        if at_s == lane.next_s:
+            return False
+        lane.next_s = at_s
+        heapq.heappush(self._entries, (at_s, next(self._order), lane))
+        return self._entries[0][2] is lane
+
+    def pop(self, now_s: float, at_most: int) -> list[Lane]:
+        """Take out those that are due, the earliest first."""
+        due: list[Lane] = []
+        while self._entries and self._entries[0][0] <= now_s and len(due) < at_most:
+            at_s, _, lane = heapq.heappop(self._entries)
+            if at_s == lane.next_s:
+                lane.next_s = float("inf")
+                due.append(lane)
+        return due
