@@ -1,7 +1,4 @@
-"""Sends one call and says how it went. The only file that knows AWS's and botocore's ways to fail.
-
-Today every call is the ordinary aiobotocore call; the cheap way to send the same request again belongs here.
-"""
+"""Sends one call and says how it went. The only file that knows AWS's and botocore's ways to fail."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +21,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from triggerd.aws.connections import SharedClient
+from triggerd.aws.reply import Reply
 from triggerd.aws.waits import method_name
 from triggerd.settings import AwsSettings
 
@@ -60,35 +58,43 @@ class Outcome:
     Attributes:
         result: ``ok`` and ``aws_error`` are answers; ``throttled`` and ``unavailable`` are lost and sent again;
             ``refused`` was never sent and never will be (no credentials, wrong parameters).
-        response: The answer as acceptors may read it, or AWS's error response (STS's where it refused a role); empty
-            where there was none.
+        answer: The answer, or AWS's error response (STS's where it refused a role); empty where there was none.
         why: One line for people, where it is not ``ok``.
         retry_after_s: What AWS asked for, 0 where it did not.
-        digest: Two answers to the same request with equal digests are equal. None: not known.
     """
 
     result: Result
-    response: Mapping[str, Any]
+    answer: Mapping[str, Any] | Reply
     why: str = ""
     retry_after_s: float = 0.0
-    digest: int | None = None
+
+    @property
+    def response(self) -> Mapping[str, Any]:
+        """The answer as acceptors read it: botocore's, but that times and bytes may still be as AWS wrote them."""
+        return self.answer.response if isinstance(self.answer, Reply) else self.answer
 
     def full(self) -> Mapping[str, Any]:
-        """The answer as botocore gives it, timestamps and all."""
-        return self.response
+        """The answer exactly as botocore gives it."""
+        return self.answer.full() if isinstance(self.answer, Reply) else self.answer
+
+    @property
+    def digest(self) -> int | None:
+        """Two answers to the same request with equal digests are equal. None: not known."""
+        return self.answer.digest if isinstance(self.answer, Reply) else None
 
 
 class Transport:
     """Sends calls through the shared clients."""
 
     def __init__(self, settings: AwsSettings) -> None:
-        self._settings = settings
+        self._prepares = settings.transport == "prepared"
 
     async def send(self, shared: SharedClient, operation: str, params: Mapping[str, Any]) -> Outcome:
         """Never raises but for CancelledError."""
-        method = getattr(shared.client, method_name(operation))
         try:
-            return Outcome("ok", await method(**params))
+            if self._prepares and shared.prepared is not None:
+                return Outcome("ok", await shared.prepared.call(operation, params))
+            return Outcome("ok", await getattr(shared.client, method_name(operation))(**params))
         except ClientError as error:
             outcome = classify(error, refreshable=shared.refreshable)
             if outcome.result == "aws_error" and error.operation_name != operation:
