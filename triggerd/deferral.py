@@ -1,7 +1,7 @@
 """What a deferral sends, worked out before Redis is asked: so bad input fails at the caller, with a clear error."""
 
 import math
-import uuid
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,9 +19,9 @@ from triggerd.streams.trigger_queue import DEFAULT_TIMEOUT_MS, NewTrigger
 LONGEST_TIMEOUT_MS = 366 * 24 * 3600 * 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Deferral:
-    """One trigger on its way to a queue."""
+    """One trigger on its way to a queue; no other one is equal to it, whatever it holds."""
 
     queue: str
     new: NewTrigger
@@ -52,7 +52,7 @@ def plan_deferral(
         ValueError: `timeout` or `on_timeout` is none.
     """
     check_name("queue", queue)
-    trigger_id = check_id(uuid.uuid4().hex if id is None else id)
+    trigger_id = check_id(secrets.token_hex(16) if id is None else id)
     if reply_to is None and getattr(trigger, "multi_event", False):
         raise ValueError(
             "reply_to=None keeps the final event only, and this trigger fires several: name a result stream"

@@ -4,7 +4,6 @@ Labels are closed sets: the short names of allowed triggers, AWS services and op
 that a queue's producer chooses (ids, names, messages) ever becomes a label, so the number of series is bounded.
 """
 
-import math
 import platform
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
@@ -20,7 +19,6 @@ from prometheus_client import (
 )
 from prometheus_client.metrics_core import HistogramMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from triggerd.event import OUTCOMES
 
@@ -72,9 +70,9 @@ class Latency(Collector):
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """What Prometheus is told."""
         buckets, so_far = [], 0
-        for bound_s, count in zip((*_LATENCY_S, math.inf), self._counts, strict=True):
+        for bound, count in zip((*map(str, _LATENCY_S), "+Inf"), self._counts, strict=True):
             so_far += count
-            buckets.append((floatToGoString(bound_s), float(so_far)))
+            buckets.append((bound, float(so_far)))
         yield HistogramMetricFamily(self._name, self._text, buckets=buckets, sum_value=self._sum_s)
 
 
