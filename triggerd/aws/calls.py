@@ -33,14 +33,14 @@ class Answer(Protocol):
 class Call:
     """What is sent: a plain call for one request, or, in a lane with a form, a merged one for several."""
 
-    __slots__ = ("lane", "long", "operation", "params", "requests", "sent_s")
+    __slots__ = ("lag_s", "lane", "long", "operation", "params", "requests", "sent_s")
 
-    def __init__(self, lane: Lane, requests: Sequence[Request], sent_s: float, *, long_poll_s: int = 0) -> None:
+    def __init__(self, lane: Lane, requests: Sequence[Request], sent_s: float, lag_s: float, long_poll_s: int) -> None:
         """
         Args:
-            long_poll_s: For how long AWS may wait with its answer; 0: it answers at once.
+            lag_s: So late it is sent. long_poll_s: for how long AWS may hold its answer; 0: not at all.
         """
-        self.lane, self.requests, self.sent_s = lane, requests, sent_s
+        self.lane, self.requests, self.sent_s, self.lag_s = lane, requests, sent_s, lag_s
         self.operation = lane.operation
         self.long = long_poll_s > 0
         first = requests[0]

@@ -124,34 +124,3 @@ class Line:
         lane = heapq.heappop(self._lanes)[2]
         lane.lined_up = False
         return lane
-
-
-class DueHeap:
-    """Lanes by the instant at which their first request is due. Moved ones leave stale entries behind."""
-
-    def __init__(self) -> None:
-        self._entries: list[tuple[float, int, Lane]] = []
-        self._order = count()  # lanes due at the same instant are served in turn
-
-    @property
-    def next_s(self) -> float:
-        """When the earliest entry is due, stale or not; inf where there is none."""
-        return self._entries[0][0] if self._entries else float("inf")
-
-    def push(self, lane: Lane, at_s: float) -> bool:
-        """Look at the lane at `at_s`. True where that is now the earliest."""
-        if at_s == lane.next_s:
-            return False
-        lane.next_s = at_s
-        heapq.heappush(self._entries, (at_s, next(self._order), lane))
-        return self._entries[0][2] is lane
-
-    def pop(self, now_s: float, at_most: int) -> list[Lane]:
-        """Take out those that are due, the earliest first."""
-        due: list[Lane] = []
-        while self._entries and self._entries[0][0] <= now_s and len(due) < at_most:
-            at_s, _, lane = heapq.heappop(self._entries)
-            if at_s == lane.next_s:
-                lane.next_s = float("inf")
-                due.append(lane)
-        return due
