@@ -156,7 +156,8 @@ class _Connection(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._future: asyncio.Future[Answer] | None = None
-        self._buffer = b""
+        self._parts: list[bytes] = []
+        self._size = self._needed = 0
         self._timer: asyncio.TimerHandle | None = None
         self._read_timeout_s = self._heard_s = 0.0
         self.used_s = 0.0
@@ -168,7 +169,7 @@ class _Connection(asyncio.Protocol):
         self.heard = self.reusable = False
         if self._transport is None:
             raise ConnectionResetError("closed while idle")
-        self._future, self._buffer = self._loop.create_future(), b""
+        self._future, self._parts, self._size, self._needed = self._loop.create_future(), [], 0, 0
         self._heard_s, self._read_timeout_s = self._loop.time(), read_timeout_s
         self._timer = self._loop.call_later(read_timeout_s, self._late)
         self._transport.write(request)
@@ -192,15 +193,17 @@ class _Connection(asyncio.Protocol):
             self.abort()
             return
         self.heard, self._heard_s = True, self._loop.time()
-        self._buffer = self._buffer + data if self._buffer else data
-        self._read(self._future, ended=False)
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size >= self._needed:
+            self._read(self._future, ended=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport, self.closed, self.reusable = None, True, False
         self.on_lost(self)
         if self._future is None or self._future.done():
             return
-        if exc is None and self._buffer:
+        if exc is None and self._parts:
             self._read(self._future, ended=True)
         if not self._future.done():
             self._future.set_exception(ConnectionResetError(str(exc or "closed by the server")))
@@ -216,20 +219,22 @@ class _Connection(asyncio.Protocol):
 
     def _read(self, future: asyncio.Future[Answer], *, ended: bool) -> None:
         """Set the answer, where it is whole."""
+        received = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         try:
-            read = read_answer(self._buffer, ended=ended)
+            read = read_answer(received, ended=ended)
         except (NotHttpError, ValueError) as error:
             future.set_exception(NotHttpError(str(error)))
             return
-        if read is not None:
-            answer, self.reusable = read
-            self.used_s = self._heard_s
-            self._buffer = b""
-            future.set_result(answer)
+        if isinstance(read, int):
+            self._parts, self._needed = [received], read
+            return
+        answer, self.reusable = read
+        self.used_s, self._parts = self._heard_s, []
+        future.set_result(answer)
 
 
-def read_answer(received: bytes, *, ended: bool) -> tuple[Answer, bool] | None:
-    """The answer in these bytes and whether the connection can be used again; None: there is more to come.
+def read_answer(received: bytes, *, ended: bool) -> tuple[Answer, bool] | int:
+    """The answer in these bytes and whether the connection can be used again, or how many bytes it takes at least.
 
     Raises NotHttpError, ValueError: this will never be an answer.
     """
@@ -237,26 +242,27 @@ def read_answer(received: bytes, *, ended: bool) -> tuple[Answer, bool] | None:
     if end < 0:
         if len(received) > 65_536:
             raise NotHttpError("64 KiB of headers")
-        return None
+        return 0
     head = received[:end]
     if not head.startswith(b"HTTP/1."):
         raise NotHttpError(f"begins with {head[:20]!r}")
     status = int(head[9:12])
     if 100 <= status < 200:
-        return read_answer(received[end + 4 :], ended=ended)
+        read = read_answer(received[end + 4 :], ended=ended)
+        return 0 if isinstance(read, int) else read
     lines = head.lower()
     keeps = head.startswith(b"HTTP/1.1") and b"close" not in _value(lines, b"connection")
     if b"chunked" in _value(lines, b"transfer-encoding"):
         body, size = _unchunk(received, end + 4)
-        return None if body is None else (Answer(status, head, body), keeps and size == len(received))
+        return 0 if body is None else (Answer(status, head, body), keeps and size == len(received))
     length = _value(lines, b"content-length")
     if status in (204, 304):
         length = b"0"
     if not length:
-        return (Answer(status, head, received[end + 4 :]), False) if ended else None
+        return (Answer(status, head, received[end + 4 :]), False) if ended else 0
     size = end + 4 + int(length)
     if len(received) < size:
-        return None
+        return size
     return Answer(status, head, received[end + 4 : size]), keeps and size == len(received)
 
 
