@@ -3,13 +3,16 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Self
 
 from botocore.exceptions import ClientError
 from botocore.loaders import Loader
 
+from triggerd.aws.acceptors import compiled
 from triggerd.aws.budget import Budget
 from triggerd.aws.connections import SharedClient
+from triggerd.aws.forms import Forms
 from triggerd.aws.identity import Identity
 from triggerd.aws.poller import Poller
 from triggerd.aws.quotas import Quotas
@@ -20,7 +23,8 @@ from triggerd.settings import AwsSettings, ConnectionSettings, QuotaSettings
 from triggerd.trigger import WaitResponse
 
 MODELS = ServiceModels(Loader())
-JOB = Waiters((), MODELS).get("glue", "job_complete")
+WAITERS, FORMS = Waiters((), MODELS), Forms(MODELS)
+JOB = WAITERS.get("glue", "job_complete")
 
 
 def run(state: str, **more: Any) -> dict[str, Any]:
@@ -45,6 +49,27 @@ class Client:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+class AnyClient:
+    """A client of any service whose every operation is answered by one function of its name and parameters."""
+
+    def __init__(self, answer: Callable[[str, dict[str, Any]], Any]) -> None:
+        self.answer = answer
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def __getattr__(self, method: str) -> Any:
+        async def call(**params: Any) -> Any:
+            self.calls.append((method, params))
+            found = self.answer(method, params)
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        return call
+
+    def count(self, method: str) -> int:
+        return sum(name == method for name, _ in self.calls)
 
 
 class World:
@@ -83,6 +108,21 @@ class World:
         wait = Wait(JOB, *numbers, (), more.pop("on_poll", None), restored=more.pop("restored", None))
         return asyncio.create_task(self.poller.wait(wait, client, {"JobName": "j", "RunId": run_id}))
 
+    def start_any(
+        self, client: SharedClient, waiter: str, params: dict[str, Any], queries: tuple[str, ...] = (), **more: Any
+    ) -> asyncio.Task[WaitResponse]:
+        """A wait of any service, merged where there is a form for it."""
+        definition = WAITERS.get(client.service, waiter)
+        numbers = more.pop("delay", 10.0), more.pop("max_attempts", 1000)
+        wait = Wait(definition, *numbers, tuple(compiled(query) for query in queries), more.pop("on_poll", None))
+        place = FORMS.find(client.service, definition.operation, params, (*definition.acceptors.reads, *queries))
+        return asyncio.create_task(self.poller.wait(wait, client, params, place))
+
+    async def begin(self) -> None:
+        """Let what was started join, and its first polls be made."""
+        await self.settle()
+        await self.settle(0.1)
+
     async def settle(self, seconds: float = 0.0) -> None:
         """Let the clocks stand `seconds` later, and everything that is due happen."""
         self.now_s += seconds
@@ -101,5 +141,5 @@ class World:
         return self.now_s - began_s
 
 
-def shared(client: Client, **settings: Any) -> SharedClient:
-    return SharedClient("glue", client, Identity.of(ConnectionSettings(**settings)), "us-east-1", refreshable=False)
+def shared(client: Any, service: str = "glue", **settings: Any) -> SharedClient:
+    return SharedClient(service, client, Identity.of(ConnectionSettings(**settings)), "us-east-1", refreshable=False)

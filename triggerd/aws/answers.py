@@ -16,7 +16,6 @@ log = logging.getLogger(__name__)
 
 JITTER = 0.1
 _DELIVER_AT_ONCE = 500
-_WARN_EVERY = 10
 
 Seen = dict[Hashable, tuple[Decision, str | None, bool]]
 """What each kind of wait sees in an answer: what the acceptors say, the status, and whether the wait goes on."""
@@ -74,8 +73,6 @@ class Answers:
                 wait.polls += 1
                 verdict = verdicts.judge(wait, expected, outcome.response, now_s, used_up=False)
             self.conclude(wait, verdict, outcome.full)
-        if request.waits and request.failures % _WARN_EVERY == 1:
-            log.warning("aws %s: %r, %d times in a row: %s", outcome.result, request, request.failures, outcome.why)
 
     def conclude(self, wait: Wait, verdict: Verdict, full: Callable[[], Mapping[str, Any]]) -> None:
         """End the wait, if this is a verdict."""

@@ -33,7 +33,7 @@ class Answer(Protocol):
 class Call:
     """What is sent: a plain call for one request, or, in a lane with a form, a merged one for several."""
 
-    __slots__ = ("lag_s", "lane", "long", "operation", "params", "requests", "sent_s")
+    __slots__ = ("ids", "lag_s", "lane", "long", "operation", "params", "requests", "sent_s")
 
     def __init__(self, lane: Lane, requests: Sequence[Request], sent_s: float, lag_s: float, long_poll_s: int) -> None:
         """
@@ -44,9 +44,10 @@ class Call:
         self.operation = lane.operation
         self.long = long_poll_s > 0
         first = requests[0]
+        self.ids: list[str] = []
         if lane.form is not None:
-            ids = [name for request in requests if request.place for name in request.place.ids]
-            self.params: Mapping[str, Any] = lane.form.request(lane.common, ids)
+            self.ids = [name for request in requests if request.place for name in request.place.ids]
+            self.params: Mapping[str, Any] = lane.form.request(lane.common, self.ids)
         elif self.long:
             name, _ = _LONG_POLLS[first.shared.service, first.operation]
             self.params = {**first.params, name: long_poll_s}

@@ -101,11 +101,11 @@ class Lane:
 class Line:
     """The lanes that spend one quota and have requests due, the one with the oldest first."""
 
-    __slots__ = ("_lanes", "_order", "in_flight", "quota")
+    __slots__ = ("_lanes", "_order", "in_flight", "lost_in_a_row", "quota")
 
     def __init__(self, quota: QuotaGroup) -> None:
         self.quota = quota
-        self.in_flight = 0
+        self.in_flight = self.lost_in_a_row = 0
         self._lanes: list[tuple[float, int, Lane]] = []
         self._order = count()
 

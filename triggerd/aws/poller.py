@@ -174,11 +174,12 @@ class Poller:
             else:  # they were cancelled meanwhile
                 call.lane.line.quota.released(call.sent_s)
         finally:
+            luck = self._rng.random()  # one for all, so that they stay together
             for request in call.requests:
-                self._back(request, call, singly=request in singly)
+                self._back(request, call, luck, singly=request in singly)
             self._schedule.ended(call)
 
-    def _back(self, request: Request, call: Call, *, singly: bool) -> None:
+    def _back(self, request: Request, call: Call, luck: float, *, singly: bool) -> None:
         """A request comes back from AWS: due again, in its own lane, or at once by a call of its own."""
         request.on_its_way = False
         if not request.waits:
@@ -192,7 +193,7 @@ class Poller:
         if request.unreachable:
             # It goes behind the others of its quota: where it alone is at fault, they are not to suffer.
             ceiling_s = min(_RETRY_CAP_S, _RETRY_BASE_S * 2 ** min(request.failures - 1, 10))
-            at_s = max(at_s, self._clock() + self._rng.uniform(0, ceiling_s))
+            at_s = max(at_s, self._clock() + luck * ceiling_s)
         if request.failures:
             for wait in request.waits:
                 self._answers.report(wait, at_s, request.trouble)

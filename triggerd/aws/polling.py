@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 _READ_AT_ONCE = 50
 _ASK_AGAIN_S = 1.0
+_WARN_EVERY = 100
 _DENIED = ("AccessDenied", "Unauthorized", "NotAuthorized", "AuthorizationError", "OptInRequired")
 
 
@@ -69,13 +70,22 @@ class Polling:
                 told, now_s = True, self._clock()
                 self._metrics.poll(shared.service, call.operation, outcome.result, call.waits, now_s - sent_s)
                 if outcome.result in ("ok", "aws_error"):
+                    call.lane.line.lost_in_a_row = 0
                     quota.answered(sent_s, now_s)
                 else:
                     quota.lost(outcome.result, sent_s, now_s, outcome.retry_after_s)
+                    self._lost(call, outcome)
             return outcome
         finally:
             if not told:
                 quota.released(sent_s)
+
+    def _lost(self, call: Call, outcome: Outcome) -> None:
+        line = call.lane.line
+        line.lost_in_a_row += 1
+        if line.lost_in_a_row % _WARN_EVERY == 1:
+            what = f"{call.lane.shared.service}.{call.operation} for {call.waits} waits"
+            log.warning("aws %s: %s, %d calls in a row: %s", outcome.result, what, line.lost_in_a_row, outcome.why)
 
     async def _read(self, call: Call, outcome: Outcome) -> None:
         [request] = call.requests
@@ -126,7 +136,7 @@ class Polling:
             left = await self._give_out(call, merged, left, singly, jitter)
             if merged.token is None or len(left) <= merged.pages:
                 break
-            next_page = form.request(call.lane.common, [], merged.token)
+            next_page = form.request(call.lane.common, call.ids, merged.token)
             outcome = await self._ask(call, next_page, await self._allowed(call))
             if outcome.result != "ok":
                 break
