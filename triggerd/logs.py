@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from contextvars import ContextVar
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import msgspec
 import structlog
@@ -16,9 +16,16 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from triggerd.redact import redacted
 from triggerd.settings import LogSettings
 
-# (trigger id, classpath) of the run that is being driven. One variable per run, not one per field:
-# it is set for every single trigger.
-_run: ContextVar[tuple[str, str] | None] = ContextVar("triggerd_run", default=None)
+
+class NamedRun(Protocol):
+    """What a line says of the run that it belongs to."""
+
+    id: str
+    classpath: str
+
+
+# The run that is being driven. The one context variable that is set for every single trigger.
+_run: ContextVar[NamedRun | None] = ContextVar("triggerd_run", default=None)
 
 # syslog's severities, which journald reads from the start of a line.
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -29,9 +36,14 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return structlog.stdlib.get_logger(name)
 
 
-def bind_run(trigger_id: str, classpath: str) -> None:
-    """Put these on every further line of the current task and of the tasks that it starts."""
-    _run.set((trigger_id, classpath))
+def bind_run(run: NamedRun) -> None:
+    """Every further line of the current task and of the tasks that it starts belongs to this run."""
+    _run.set(run)
+
+
+def bound_run() -> NamedRun | None:
+    """The run that was bound where the current task, or who started it, comes from."""
+    return _run.get()
 
 
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
@@ -88,8 +100,8 @@ def _rendering(out: TextIO, *, console: bool) -> list[Processor]:
 def _add_run(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
     run = _run.get()
     if run is not None:
-        line.setdefault("trigger_id", run[0])
-        line.setdefault("classpath", run[1])
+        line.setdefault("trigger_id", run.id)
+        line.setdefault("classpath", run.classpath)
     return line
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,7 +62,7 @@ async def test_every_line_of_a_run_names_its_trigger_also_from_the_standard_libr
         logging.getLogger("some.library").warning("slow %s", "disk")
 
     async def run(trigger_id: str) -> None:
-        logs.bind_run(trigger_id, "acme.Wait")
+        logs.bind_run(SimpleNamespace(id=trigger_id, classpath="acme.Wait"))
         logs.get_logger("triggerd.test").info("begins")
         await asyncio.gather(inner(), asyncio.to_thread(logging.getLogger("thread").warning, "hm"))
 

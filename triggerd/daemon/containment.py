@@ -9,13 +9,12 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
 from triggerd.daemon.runs import Run
 from triggerd.errors import message_of
-from triggerd.logs import get_logger
+from triggerd.logs import bind_run, bound_run, get_logger
 from triggerd.metrics import OTHER, Metrics
 
 MAX_TASKS = 1_000
@@ -26,16 +25,14 @@ _OURS = "triggerd"
 
 log = get_logger("triggerd.containment")
 
-_run: ContextVar[Run | None] = ContextVar("triggerd_contained_run", default=None)
-
 
 class TaskExitError(RuntimeError):
     """A task that a trigger had started raised SystemExit, KeyboardInterrupt or the like."""
 
 
 def enter(run: Run) -> None:
-    """What the current task starts from here on, it starts for this run."""
-    _run.set(run)
+    """What the current task logs and starts from here on belongs to this run."""
+    bind_run(run)
 
 
 def leave(run: Run, metrics: Metrics) -> None:
@@ -130,8 +127,8 @@ class _Contained(Coroutine[Any, Any, Any]):
 
 def _make_task(loop: asyncio.AbstractEventLoop, coro: Any, /, **options: Any) -> asyncio.Task[Any]:
     """The loop's task factory."""
-    run = _run.get()
-    if run is None:
+    run = bound_run()
+    if not isinstance(run, Run):
         return asyncio.Task(coro, loop=loop, **options)
     if not _is_own(run, coro, sys._getframe(1)):  # noqa: SLF001 - who asks for the task
         return asyncio.Task(_Contained(coro, run), loop=loop, **options)

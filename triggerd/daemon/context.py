@@ -13,6 +13,9 @@ MAX_CHECKPOINT_BYTES = 4096
 """Hard limit; aim at 60 bytes, beyond which the record costs Redis several times as much memory."""
 
 
+log = get_logger("triggerd.trigger")
+
+
 class RunContext:
     """The context of one run."""
 
@@ -34,8 +37,8 @@ class RunContext:
 
     @property
     def log(self) -> Any:
-        # Bound here as well, for lines from a thread that does not carry the run's context variables.
-        return _ForgivingLog(get_logger("triggerd.trigger").bind(trigger_id=self._run.id))
+        # Named here as well, for lines from a thread that does not carry the run's context variables.
+        return _ForgivingLog({"trigger_id": self._run.id})
 
     @property
     def restored(self) -> Any:
@@ -54,22 +57,28 @@ class RunContext:
 
 
 class _ForgivingLog:
-    """A trigger's logger: a wrong call (``log.info("%d", "x")``) costs the line, never the trigger."""
+    """A trigger's logger: a wrong call (``log.info("%d", "x")``) costs the line, never the trigger.
 
-    __slots__ = ("_log",)
+    Nothing is bound before a line is written: a wait logs each poll, at a level that is hardly ever on.
+    """
 
-    def __init__(self, log: Any) -> None:
-        self._log = log
+    __slots__ = ("_bound",)
+
+    def __init__(self, bound: dict[str, Any]) -> None:
+        self._bound = bound
+
+    def bind(self, **values: Any) -> "_ForgivingLog":
+        return _ForgivingLog(self._bound | values)
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._log, name)
-        if not callable(found) or name == "bind":
-            return found if name != "bind" else lambda **values: _ForgivingLog(self._log.bind(**values))
+        found = getattr(log, name)
+        if not callable(found):
+            return found
 
         def call(*args: Any, **values: Any) -> None:
             try:
-                found(*args, **values)
+                found(*args, **self._bound | values)
             except Exception as error:  # noqa: BLE001 - whatever formatting somebody's values raises
-                self._log.warning("a log call of the trigger failed", error=message_of(error))
+                log.warning("a log call of the trigger failed", error=message_of(error), **self._bound)
 
         return call

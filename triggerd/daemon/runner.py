@@ -21,7 +21,7 @@ from triggerd.daemon.runs import ABANDON_AFTER_S, Capacity, Run, RunTable, StopC
 from triggerd.daemon.shape import END, encode_fired, finish, may_go_on, open_events, own_method
 from triggerd.errors import EnvelopeError, LoadError, PoisonError, TriggerdError, message_of
 from triggerd.event import EventError
-from triggerd.logs import bind_run, get_logger
+from triggerd.logs import get_logger
 from triggerd.metrics import OTHER, Metrics
 from triggerd.streams.trigger_queue import ClaimedTrigger
 
@@ -103,7 +103,7 @@ class Runner:
         """
         try:
             if claimed is None:
-                self._enter(run)
+                containment.enter(run)
                 await self._carry_out(run, deaf)
                 return
             run.trigger = await self._load(run, claimed)
@@ -137,7 +137,7 @@ class Runner:
                 if not await self._quarantine.absolves(suspect):
                     return None
                 claimed = suspect.claimed
-            self._enter(run)
+            containment.enter(run)
             found = self._loader.known(envelope) or await self._loader.find(envelope)
             run.metrics = self._metrics.trigger(found.label)
             run.metrics.running += 1
@@ -146,11 +146,6 @@ class Runner:
         except (EnvelopeError, LoadError, PoisonError) as error:
             await self._give_up(run, error)
             return None
-
-    def _enter(self, run: Run) -> None:
-        """From here on, what the current task logs and starts belongs to this run."""
-        bind_run(run.id, run.classpath)
-        containment.enter(run)
 
     async def _attend(self, run: Run, trigger: Any) -> None:
         """From a trigger that is ready to one that has ended and cleaned up."""
@@ -170,41 +165,40 @@ class Runner:
             multi_event = bool(getattr(trigger, "multi_event", False))
             events = open_events(trigger)
             while not run.over:
-                fired = await self._next(run, events)
+                run.interruptible = True  # the only place where `Run.stop` may cancel the task
+                try:
+                    fired = await events.__anext__()
+                except StopAsyncIteration:
+                    fired = END
+                finally:
+                    self._came_back(run)
                 if run.cause is not None:
                     break  # stopped, whether the trigger obeyed or caught it and yielded all the same
                 event, final = encode_fired(fired, run.resume, multi_event=multi_event)
                 await self._outbox.publish(run, "fired", event, final=final)
-        except (asyncio.CancelledError, _AbandonedError):
+        except _AbandonedError:
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever a trigger's code can raise
-            if not run.over:  # the trigger's failure, not ours
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and self._cut_off(run):
+                raise
+            if not run.over:
                 await self._fail(run, error)
         finally:
             if events is not None:
                 await self._close(run, events)
 
-    async def _next(self, run: Run, events: Any) -> Any:
-        """The next event, or `END`. The only place where `Run.stop` may cancel the task."""
-        run.interruptible = True
-        try:
-            return await events.__anext__()
-        except StopAsyncIteration:
-            return END
-        except asyncio.CancelledError:
-            if run.cause is None:
-                if self._cut_off(run):
-                    raise
-                raise TriggerdError("run() raised CancelledError, and nobody had cancelled it") from None
-            return END
-        finally:
-            run.interruptible = False
-            while run.cause is not None and run.driver.cancelling():
-                run.driver.uncancel()
-            if not run.in_this_task:
-                raise _AbandonedError
+    def _came_back(self, run: Run) -> None:
+        """The trigger's run() has yielded, ended or raised."""
+        run.interruptible = False
+        while run.cause is not None and run.driver.cancelling():
+            run.driver.uncancel()
+        if not run.in_this_task:
+            raise _AbandonedError
 
     async def _fail(self, run: Run, error: BaseException) -> None:
+        """The trigger's failure, not ours."""
+        if isinstance(error, asyncio.CancelledError):
+            error = TriggerdError("run() raised CancelledError, and nobody had cancelled it")
         log.warning("trigger failed", trigger_id=run.id, error=message_of(error), exc_info=error)
         await self._outbox.end(run, "failed", described(error))
 

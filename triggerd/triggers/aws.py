@@ -1,6 +1,7 @@
 """The trigger for every wait that a waiter can describe, botocore's own or one of `waiters/<service>.json`."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -79,6 +80,7 @@ class AwsWaiterTrigger(BaseTrigger):
         self.failure_message = _text("failure_message", failure_message)
         self.status_message = _text("status_message", status_message)
         self.cancel_call = _cancel_call(cancel_call)
+        self._checkpoints: WaitCheckpoints | None = None  # an attribute that comes later costs each wait 700 bytes
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Arguments that equal their defaults are left out: an envelope is stored and sent for every wait."""
@@ -160,7 +162,8 @@ class AwsWaiterTrigger(BaseTrigger):
         return TriggerEvent({"status": "error", "message": message, self.return_key: self.return_value}, details)
 
     def _polled(self, progress: Progress) -> None:
-        self._checkpoints.polled(progress)
+        if self._checkpoints is not None:
+            self._checkpoints.polled(progress)
         self.context.log.debug(
             self.status_message, status=progress.last_status, polls=progress.polls, trouble=progress.trouble
         )
@@ -179,13 +182,13 @@ def _text(name: str, value: object) -> str:
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")
     if not value:
         raise ValueError(f"{name} must not be empty")
-    return value
+    return sys.intern(str(value))  # 100,000 waits say the same few words
 
 
 def _mapping(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise TypeError(f"{name} must be a dict of parameter names and values, not {value!r}")
-    return dict(value)
+    return {sys.intern(str(key)): member for key, member in value.items()}
 
 
 def _number(name: str, value: float | None) -> float | None:
