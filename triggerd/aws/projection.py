@@ -39,8 +39,8 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True,
         list: Where the items are; ``Reservations[].Instances`` are items within items, whose outer ones are kept.
         key: The item's field that holds its id. also: other fields by which it may be asked for.
         tail: What follows the last ``/`` of the key, an ARN, names it as well. fold: the service ignores case in ids.
-        into: The member of the single answer that is the item; empty: the item's fields are the answer; None: the
-            single answer is the same list.
+        into: The member of the single answer that is the item, ``Stacks[]`` a list of it; empty: the item's fields are
+            the answer; None: the single answer is the same list.
         covers: The item's fields that say what the single answer's say; the rest is left out. None: all of them.
         missing: What the single call says to an id that is in no item: ``absent`` the list is without it, ``error``
             the code and message below, ``listed`` its entry in another list, ``single`` is not known.
@@ -74,7 +74,7 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True,
         """Where an item stands in the single answer."""
         if self.into is None:
             return self.path
-        return (self.into,) if self.into else ()
+        return (self.into.removesuffix("[]"),) if self.into else ()
 
     def covers_all(self, reads: Iterable[str]) -> bool:
         """Whether these expressions find on the rebuilt answer what they find on the single one, as far as is known."""
@@ -147,10 +147,12 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True,
     def _rebuilt(self, items: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
         if self.into is not None:
             item = self._covered(items[0][-1])
+            if self.into.endswith("[]"):
+                return {self.prefix[0]: [item]}
             return {self.into: item} if self.into else dict(item)
         outer, *inner = self.path
         if not inner:
-            return {outer: [self._covered(item) for (item,) in items]}
+            return {outer: [item for (item,) in items]}
         around: dict[int, dict[str, Any]] = {}
         for holder, item in items:
             around.setdefault(id(holder), {**holder, inner[0]: []})[inner[0]].append(item)
@@ -202,8 +204,9 @@ def _follow(node: Mapping[str, Any], at: Path | None, read: set[Path]) -> Path |
         return None
     if kind not in _CHAINS:
         raise _NotKnownError
-    for child in children[:2]:
+    conditions = children[2:] if kind == "filter_projection" else []
+    for child in children[: len(children) - len(conditions)]:
         at = _follow(child, at, read)
-        if kind == "filter_projection" and child is children[0]:
-            _follow({"type": "not_expression", "children": children[2:]}, at, read)
+        if conditions and child is children[0]:
+            _follow({"type": "not_expression", "children": conditions}, at, read)
     return at
