@@ -43,6 +43,7 @@ _HARMLESS = frozenset({
     "_set_auth_scheme_preference_signer", "AioRetryHandler.needs_retry", "RetryQuotaChecker.release_retry_quota",
     "_handle_sqs_compatible_error",
 })  # fmt: skip
+_OF_THE_CALL = ("RetryAttempts", "MaxAttemptsReached")
 _PROTOCOLS = frozenset({"query", "ec2", "json", "rest-json", "rest-xml"})
 
 _Shape = tuple[str, frozenset[str]]
@@ -95,9 +96,10 @@ class Prepared:
         return recipe.reader.read(answer) or await self._judged(shape, params, answer)
 
     async def _judged(self, shape: _Shape, params: Mapping[str, Any], answer: Answer) -> Mapping[str, Any]:
-        """What botocore makes of an unusual answer."""
+        """What botocore makes of an unusual answer. A redirect it has to follow itself."""
+        redirected = 300 <= answer.status < 400
         try:
-            return await self._ordinary(shape[0], params, _Passage(answer))
+            return await self._ordinary(shape[0], params, _Passage(None if redirected else answer))
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") not in _SIGNATURE_CODES:
                 raise
@@ -109,14 +111,14 @@ class Prepared:
         answer = await self._ordinary(operation, params, passage)
         # Only a request that AWS accepted is worth repeating.
         try:
-            recipe = await self._recipe(operation, params, passage.request)
+            recipe = await self._recipe(operation, params, passage.request, answer)
         except Exception as error:  # noqa: BLE001 - a botocore that is not the one we know: it goes on as it is
             log.debug("%s with %s is not prepared: %r", operation, sorted(params), error)
             recipe = None
         self._recipes[shape] = recipe
         return answer
 
-    async def _recipe(self, operation: str, params: Mapping[str, Any], request: Any) -> Recipe:
+    async def _recipe(self, operation: str, params: Mapping[str, Any], request: Any, answer: Any) -> Recipe:
         model = self._client.meta.service_model.operation_model(operation)
         if model.service_model.resolved_protocol not in _PROTOCOLS:
             raise UnusualError(f"protocol {model.service_model.resolved_protocol}")
@@ -134,7 +136,8 @@ class Prepared:
         if self._session._proxy_config.proxy_url_for(request.url):  # noqa: SLF001 - settings and environment
             raise UnusualError("a proxy")
         credentials = await self._credentials.get_frozen_credentials()
-        recipe = Recipe(model, self._serializer, request, credentials, Reader(model))
+        metadata = {name: value for name, value in answer["ResponseMetadata"].items() if name in _OF_THE_CALL}
+        recipe = Recipe(model, self._serializer, request, credentials, Reader(model, metadata))
         recipe.check(params, request)
         return recipe
 

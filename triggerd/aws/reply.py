@@ -21,7 +21,9 @@ _REQUEST_ID = {
 class Reader:
     """How the answers of one operation are read."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, metadata: Mapping[str, Any] | None = None) -> None:
+        """`metadata` is what botocore says of the call itself, beside the answer: it is the same for each call."""
+        self.metadata = metadata or {}
         protocol = model.service_model.resolved_protocol
         self.operation: str = model.name
         self.shape = model.output_shape
@@ -88,7 +90,7 @@ class Reply:
                 },
                 reader.shape,
             )
-            parsed["ResponseMetadata"]["RetryAttempts"] = 0
+            parsed["ResponseMetadata"].update(reader.metadata)
             self._full = parsed
         return self._full
 

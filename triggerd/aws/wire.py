@@ -244,18 +244,18 @@ def read_answer(received: bytes, *, ended: bool) -> tuple[Answer, bool] | int:
             raise NotHttpError("64 KiB of headers")
         return 0
     head = received[:end]
-    if not head.startswith(b"HTTP/1."):
-        raise NotHttpError(f"begins with {head[:20]!r}")
-    status = int(head[9:12])
+    status = _status(head)
     if 100 <= status < 200:
         read = read_answer(received[end + 4 :], ended=ended)
         return 0 if isinstance(read, int) else read
     lines = head.lower()
     keeps = head.startswith(b"HTTP/1.1") and b"close" not in _value(lines, b"connection")
+    length = _value(lines, b"content-length")
     if b"chunked" in _value(lines, b"transfer-encoding"):
+        if length:
+            raise NotHttpError("a length, and chunks")
         body, size = _unchunk(received, end + 4)
         return 0 if body is None else (Answer(status, head, body), keeps and size == len(received))
-    length = _value(lines, b"content-length")
     if status in (204, 304):
         length = b"0"
     if not length:
@@ -264,6 +264,12 @@ def read_answer(received: bytes, *, ended: bool) -> tuple[Answer, bool] | int:
     if len(received) < size:
         return size
     return Answer(status, head, received[end + 4 : size]), keeps and size == len(received)
+
+
+def _status(head: bytes) -> int:
+    if not head.startswith(b"HTTP/1."):
+        raise NotHttpError(f"begins with {head[:20]!r}")
+    return int(head[9:12])
 
 
 def _value(lines: bytes, name: bytes) -> bytes:
