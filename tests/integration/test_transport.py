@@ -6,7 +6,7 @@ import ipaddress
 import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.recording_server import CUT, SILENCE, Server, http
 from tests.support.waiting import eventually
 from triggerd.aws.connections import SharedClient
 from triggerd.aws.identity import Identity
@@ -54,59 +55,6 @@ CASES: dict[str, tuple[str, str, Any, bytes]] = {
     "rest-json query": ("emr-serverless", "ListJobRuns", {"applicationId": "a", "states": ["RUNNING", "FAILED"]}, RUNS),
     "rest-xml": ("cloudfront", "GetDistribution", {"Id": "d+e"}, DISTRIBUTION),
 }
-
-
-def http(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
-    lines = {"x-amzn-RequestId": "7", "Content_Length": str(len(body)), **headers}
-    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items() if value)
-    return f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body
-
-
-CUT, SILENCE = b"cut the connection", b"say nothing"
-
-
-class Server:
-    """Keeps each request as it came and plays `answers`, the last one for ever."""
-
-    def __init__(self) -> None:
-        self.requests: list[bytes] = []
-        self.answers: list[bytes] = []
-        self.writers: list[asyncio.StreamWriter] = []
-        self.url = ""
-
-    @asynccontextmanager
-    async def serve(self, tls: ssl.SSLContext | None = None) -> AsyncIterator["Server"]:
-        server = await asyncio.start_server(self._talk, "127.0.0.1", 0, ssl=tls)
-        self.url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
-            yield self
-        finally:
-            server.close()
-            self.hang_up()
-
-    def hang_up(self) -> None:
-        for writer in self.writers:
-            writer.close()
-        self.writers.clear()
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writers.append(writer)
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-                self.requests.append(head + await reader.readexactly(int(length[1]) if length else 0))
-                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-                if answer == CUT:
-                    break
-                if answer == SILENCE:
-                    continue
-                writer.write(answer)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
-            pass
-        finally:
-            writer.close()
 
 
 @pytest.fixture
@@ -306,23 +254,17 @@ async def test_a_cancelled_poll_leaves_no_answer_behind_for_the_next_one(aws: Se
         assert (await prepared_call(shared)).response["JobRun"]["JobRunState"] == "RUNNING"
 
 
-async def test_an_endpoint_that_is_gone_is_unavailable(aws: Server) -> None:
-    async with client_of(aws) as shared:
-        async with Server().serve() as gone:
-            aws.answers = [http(JOB)]
+async def test_an_endpoint_that_is_gone_is_unavailable() -> None:
+    async with AsyncExitStack() as stack:
+        aws = await stack.enter_async_context(Server().serve())
+        async with client_of(aws) as shared:
             await learned(aws, shared)
-            assert gone.url
-        for pool in shared.prepared._pools.values() if shared.prepared else ():
-            pool._port = int(gone.url.rpartition(":")[2])
-        aws.hang_up()
-        outcome = await prepared_call(shared)
-        stock = await _refused(gone)
-    assert (outcome.result, outcome.why.partition(" ")[0]) == (stock.result, stock.why.partition(" ")[0])
-
-
-async def _refused(gone: Server) -> Outcome:
-    async with client_of(gone) as shared:
-        return await BOTOCORE.send(shared, "GetJobRun", RUN)
+            await stack.aclose()
+            await eventually(lambda: not aws.writers)
+            outcome = await prepared_call(shared)
+            stock = await BOTOCORE.send(shared, "GetJobRun", RUN)
+    assert (outcome.result, outcome.why) == (stock.result, stock.why)
+    assert outcome.why.startswith("EndpointConnectionError")
 
 
 SKEWED = http(b'{"__type":"InvalidSignatureException","message":"Signature expired"}', "403 Forbidden")
