@@ -6,7 +6,7 @@ that a queue's producer chooses (ids, names, messages) ever becomes a label, so 
 
 import platform
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,7 +17,7 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from triggerd.event import OUTCOMES
@@ -74,6 +74,30 @@ class Latency(Collector):
             so_far += count
             buckets.append((bound, float(so_far)))
         yield HistogramMetricFamily(self._name, self._text, buckets=buckets, sum_value=self._sum_s)
+
+
+class BudgetRates(Collector):
+    """What the budgets of AWS calls allow, asked of them at each scrape."""
+
+    def __init__(self, rates: Callable[[], Iterable[tuple[str, float]]]) -> None:
+        """
+        Args:
+            rates: Gives each quota in use as ``<service>.<quota>`` with its calls per second; of several identities
+                and regions, the slowest is shown.
+        """
+        self._rates = rates
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """What Prometheus is told."""
+        slowest: dict[str, float] = {}
+        for name, rate_per_s in self._rates():
+            slowest[name] = min(rate_per_s, slowest.get(name, rate_per_s))
+        text = "AWS calls per second that the budget allows this daemon, by quota: cut by throttles and by its peers."
+        family = GaugeMetricFamily("triggerd_aws_budget_rate", text, labels=("service", "quota"))
+        for name, rate_per_s in slowest.items():
+            service, _, quota = name.partition(".")
+            family.add_metric((service, quota), rate_per_s)
+        yield family
 
 
 class Metrics:

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from triggerd.metrics import MAX_TRIGGER_NAMES, OTHER, Metrics
+from triggerd.metrics import MAX_TRIGGER_NAMES, OTHER, BudgetRates, Metrics
 
 
 @pytest.fixture
@@ -69,3 +69,12 @@ def test_two_instances_do_not_share_anything(metrics: Metrics) -> None:
 
 def test_build_info_tells_the_version(metrics: Metrics) -> None:
     assert 'version="1.2.3"' in generate_latest(metrics.registry).decode()
+
+
+def test_of_a_quota_the_rate_of_the_slowest_group_is_shown(metrics: Metrics) -> None:
+    rates = [("ecs.cluster-read", 13.0), ("ecs.cluster-read", 4.5), ("glue.GetJobRuns", 6.5)]
+    metrics.registry.register(BudgetRates(lambda: rates))
+    assert value(metrics, "triggerd_aws_budget_rate", service="ecs", quota="cluster-read") == 4.5
+    assert value(metrics, "triggerd_aws_budget_rate", service="glue", quota="GetJobRuns") == 6.5
+    rates.clear()
+    assert value(metrics, "triggerd_aws_budget_rate", service="glue", quota="GetJobRuns") is None

@@ -7,7 +7,7 @@ Repair: walk through the stream for entries that were handed out once and that n
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from triggerd.clock import monotonic_s
 from triggerd.daemon.consumer import Backoff, Consumer
@@ -90,7 +90,12 @@ class Claimer:
         self._audit_due_s = monotonic_s() + AUDIT_EVERY_S
         self.last_cycle_s = monotonic_s()
         """When the loop last came round, in vain or not: the watchdog's sign of life."""
+        self._count: Callable[[int], None] | None = None
         runner.capacity.when_room(consumer.bell.ring)
+
+    def when_counted(self, count: Callable[[int], None]) -> None:
+        """Call `count` about once a second with how many daemons of this queue hold a lease."""
+        self._count = count
 
     def leave(self) -> None:
         """Let `run` return after the call in flight has been answered."""
@@ -104,8 +109,8 @@ class Claimer:
             try:
                 await self._audit_if_due()
                 more, idle_s = False, _LONGEST_IDLE_S
+                await self._adopt_if_due()
                 if not self._consumer.bell.quiet:
-                    await self._adopt_if_due()
                     more = await self._claim()
                     idle_s = await self._repair_if_due()
             except (RedisUnavailableError, RedisRefusedError) as error:
@@ -163,8 +168,12 @@ class Claimer:
         if not peer_left and monotonic_s() < self._adopt_due_s:
             return
         self._adopt_due_s = monotonic_s() + ADOPT_EVERY_S
-        for dead in await self._redis.run(self._consumer.leases.dead(self._consumer.name)):
-            if dead.drained or self._lease.held_for_a_lease:
+        consumers = await self._redis.run(self._consumer.leases.consumers())
+        if self._count is not None:
+            self._count(sum(not consumer.adoptable for consumer in consumers))
+        for dead in consumers:
+            mine = dead.name == self._consumer.name
+            if dead.adoptable and not mine and (dead.drained or self._lease.held_for_a_lease):
                 await self._adopt(dead)
 
     async def _adopt(self, dead: ConsumerInfo) -> None:

@@ -13,6 +13,7 @@ from triggerd import __version__
 from triggerd.aws import Aws
 from triggerd.clock import monotonic_s
 from triggerd.daemon import containment
+from triggerd.daemon.budget_part import BudgetPart
 from triggerd.daemon.consumer import Consumer, end_task
 from triggerd.daemon.http import HttpServer
 from triggerd.daemon.quarantine import Quarantine
@@ -25,7 +26,7 @@ from triggerd.daemon.systemd import Notifier
 from triggerd.daemon.watchdog import Watchdog
 from triggerd.errors import RedisRefusedError, RedisUnavailableError
 from triggerd.logs import get_logger
-from triggerd.metrics import Metrics
+from triggerd.metrics import BudgetRates, Metrics
 from triggerd.settings import Settings
 from triggerd.streams.leases import consumer_name
 
@@ -88,7 +89,8 @@ class Daemon:
         for label in registry.labels:
             self._metrics.trigger(label)
         await wait_for_redis(self._settings)
-        shared = Shared(self._settings, registry, aws, self._metrics, self._capacity, self._quarantine)
+        part = BudgetPart(aws.divide)
+        shared = Shared(self._settings, registry, aws, self._metrics, self._capacity, self._quarantine, part)
         self._services = [QueueService(Consumer.of(queue, self.name), shared) for queue in self._settings.queues]
         if self._quiet:  # told so before there was anybody to tell
             self.quiet()
@@ -98,6 +100,7 @@ class Daemon:
             lambda: sum(service.settler.backlog for service in self._services)
         )
         self._metrics.waits_overdue.set_function(aws.overdue)
+        self._metrics.registry.register(BudgetRates(aws.rates))
         gc.collect()
         gc.freeze()  # what is loaded by now stays for good, and needs no walking over
         gc.set_threshold(*_GC_THRESHOLDS)

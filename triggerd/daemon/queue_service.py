@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from triggerd.clock import monotonic_s
+from triggerd.daemon.budget_part import BudgetPart
 from triggerd.daemon.claim import Claimer, Waker
 from triggerd.daemon.consumer import Backoff, Consumer, end_task
 from triggerd.daemon.lease import LeaseKeeper
@@ -47,6 +49,7 @@ class Shared:
     metrics: Metrics
     capacity: Capacity
     quarantine: Quarantine
+    budget_part: BudgetPart
 
 
 class QueueService:
@@ -78,6 +81,7 @@ class QueueService:
         self.lease = LeaseKeeper(lease_redis, consumer, self.runner, metrics, lease_ms=settings.lease_ms)
         self._waker = Waker(wake_redis, consumer)
         self.claimer = Claimer(self._work, consumer, self._waker, self.lease, self.runner, metrics=metrics)
+        self.claimer.when_counted(partial(shared.budget_part.count, consumer.queue))
         self._sweeper = Sweeper(self._work, consumer, self.runner, metrics, result_ttl_s=settings.result_ttl_s)
         self._hints = HintListener(hint_redis, consumer, self.runner, metrics)
         self._tasks: dict[str, asyncio.Task[None]] = {}
