@@ -139,7 +139,7 @@ def test_throttles_of_calls_in_flight_together_count_once() -> None:
     for sent_s in (0.0, 0.01, 0.02):
         assert group.take(sent_s) == 0.0
     for sent_s in (0.0, 0.01, 0.02):
-        group.lost("throttled", sent_s, sent_s + 5, 0.0)
+        group.lost("throttled", sent_s, 5 + 100 * sent_s, 0.0)
     assert group.rate_per_s == pytest.approx(7)
 
 
@@ -318,3 +318,12 @@ def test_each_of_several_daemons_takes_its_part_at_once_and_the_part_of_a_dead_o
     assert group.rate_per_s == pytest.approx(8.4)
     budget.divide(0)
     assert group.rate_per_s == pytest.approx(8.4)
+
+
+def test_a_part_that_comes_back_counts_from_then_on_and_not_for_the_time_before() -> None:
+    budget = new_budget({"ecs.cluster-resource-read": (12, 24)})
+    group = group_of(budget, "ecs", "DescribeTasks")
+    budget.divide(12)
+    greedy(group, START_S, 10)
+    budget.divide(1)
+    assert len(greedy(group, START_S + 10.9, 0.01, took_s=0.0001)) <= 2
