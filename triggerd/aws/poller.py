@@ -9,7 +9,6 @@ import copy
 import logging
 import random
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from triggerd.aws.answers import JITTER, Answers
@@ -32,6 +31,8 @@ log = logging.getLogger(__name__)
 _SPACING_S = 1.0
 # Waits that begin together come in batches: so long the first one of a lane waits for the others.
 _GATHER_S = 0.02
+# Polls that are due within so many seconds are sent together: looking costs as much as sending.
+_TICK_S = 0.005
 _RETRY_BASE_S, _RETRY_CAP_S = 0.5, 30.0
 _OVERDUE_INTERVALS = 3
 
@@ -150,15 +151,19 @@ class Poller:
 
     async def _run(self) -> None:
         """The scheduler task."""
+        loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
             now_s = self._clock()
             self._schedule.line_up(now_s)
             sleep_s = self._schedule.send_allowed(now_s, self._send)
             sleep_s = min(sleep_s, self._schedule.next_s - self._clock())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None if sleep_s == float("inf") else max(0.0, sleep_s)):
-                    await self._wake.wait()
+            timer = None
+            if sleep_s < float("inf"):
+                timer = loop.call_later(max(_TICK_S, sleep_s), self._wake.set)
+            await self._wake.wait()
+            if timer is not None:
+                timer.cancel()
 
     def _send(self, call: Call) -> None:
         self._metrics.poll_lag(call.lane.shared.service, call.lag_s)
@@ -177,7 +182,8 @@ class Poller:
             luck = self._rng.random()  # one for all, so that they stay together
             for request in call.requests:
                 self._back(request, call, luck, singly=request in singly)
-            self._schedule.ended(call)
+            if self._schedule.ended(call):
+                self._wake.set()
 
     def _back(self, request: Request, call: Call, luck: float, *, singly: bool) -> None:
         """A request comes back from AWS: due again, in its own lane, or at once by a call of its own."""
@@ -211,7 +217,8 @@ class Poller:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
-        self._wake.set()
+        if self._schedule.has_waiting:
+            self._wake.set()
         if not task.cancelled() and task.exception() is not None:
             log.error("aws poll crashed", exc_info=task.exception())
 

@@ -70,6 +70,11 @@ class Schedule:
         """When the next lane is to be looked at."""
         return self._heap.next_s
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether something is due and waits for its turn: a freed place may be its."""
+        return bool(self._waiting)
+
     def enter(self, request: Request) -> None:
         """Give a new request its lane."""
         place, shared = request.place, request.shared
@@ -105,9 +110,10 @@ class Schedule:
 
     def line_up(self, now_s: float) -> None:
         """Lanes that are due go into their lines."""
-        for lane in self._heap.pop(now_s, _LANES_AT_ONCE):
-            if not lane.lined_up and not lane.listing:
-                self._line_up(lane, now_s)
+        for _ in range(2):  # the second time for those that get what is not merged after all
+            for lane in self._heap.pop(now_s, _LANES_AT_ONCE):
+                if not lane.lined_up and not lane.listing:
+                    self._line_up(lane, now_s)
 
     def send_allowed(self, now_s: float, send: Callable[[Call], None]) -> float:
         """Send what the budgets allow, line after line in turn. Answers the seconds until one may allow more."""
@@ -130,12 +136,13 @@ class Schedule:
                 turn.append(line)
         return sleep_s
 
-    def ended(self, call: Call) -> None:
-        """A call has come back, and its requests have been pushed again."""
+    def ended(self, call: Call) -> bool:
+        """A call has come back, and its requests have been pushed again. True where nothing is due before them."""
         self._count(call, -1)
-        if call.lane.listing:
-            call.lane.listing = False
-            self._file(call.lane)
+        if not call.lane.listing:
+            return False
+        call.lane.listing = False
+        return self._file(call.lane)
 
     def _count(self, call: Call, by: int) -> None:
         if call.long:
