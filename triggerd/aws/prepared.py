@@ -78,6 +78,8 @@ class Prepared:
         client.meta.events.register("before-send", self._before_send)
 
     def close(self) -> None:
+        if self._context is not None:
+            self._context.cancel()
         for pool in self._pools.values():
             pool.close()
 

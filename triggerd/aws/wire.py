@@ -171,13 +171,13 @@ class _Connection(asyncio.Protocol):
             raise ConnectionResetError("closed while idle")
         self._future, self._parts, self._size, self._needed = self._loop.create_future(), [], 0, 0
         self._heard_s, self._read_timeout_s = self._loop.time(), read_timeout_s
-        self._timer = self._loop.call_later(read_timeout_s, self._late)
+        if self._timer is None:
+            self._timer = self._loop.call_later(read_timeout_s, self._late)
         self._transport.write(request)
         try:
             return await self._future
         finally:
             self._future = None
-            self._timer.cancel()
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -201,6 +201,8 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport, self.closed, self.reusable = None, True, False
         self.on_lost(self)
+        if self._timer is not None:
+            self._timer.cancel()
         if self._future is None or self._future.done():
             return
         if exc is None and self._parts:
@@ -209,6 +211,8 @@ class _Connection(asyncio.Protocol):
             self._future.set_exception(ConnectionResetError(str(exc or "closed by the server")))
 
     def _late(self) -> None:
+        """Set once and left to run: a timer for each exchange is set and taken back for nothing."""
+        self._timer = None
         if self._future is None or self._future.done():
             return
         left_s = self._heard_s + self._read_timeout_s - self._loop.time()
