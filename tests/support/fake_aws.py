@@ -1,6 +1,7 @@
 """A small scripted AWS on a loopback port: what moto cannot do (throttles, 5xx, dropped connections, scale).
 
-It speaks the json, query and rest-json protocols. Per operation it plays a script of answers, the last one for ever:
+It speaks the json, query, ec2 and rest-json protocols, by botocore's models. Per operation it plays a script of
+answers, the last one for ever:
 
     async with FakeAws("glue") as fake:
         fake.script("GetJobRun", Fault("ThrottlingException"), {"JobRun": {"JobRunState": "SUCCEEDED"}})
@@ -10,6 +11,7 @@ GET `/_fake/counts` and POST `/_fake/weather`.
 """
 
 import asyncio
+import itertools
 import json
 import random
 import re
@@ -162,12 +164,15 @@ class FakeAws:
             return self._named(target.rpartition(".")[2]), json.loads(body or b"{}")
         if request.content_type == "application/x-www-form-urlencoded":
             form = dict(urllib.parse.parse_qsl(body.decode()))
-            return self._named(form["Action"]), form
+            operation = self._named(form["Action"])
+            return operation, {**form, **(_from_form(operation.input_shape, form, "") or {})}
         for operation in self._operations.values():
             pattern = re.sub(r"\{(\w+)\+?\}", r"(?P<\1>[^/]+)", operation.http["requestUri"].split("?")[0])
-            match = re.fullmatch(pattern, request.path)
+            match = re.fullmatch(pattern, request.rel_url.raw_path)
             if match and operation.http["method"] == request.method:
-                return operation, {**match.groupdict(), **json.loads(body or b"{}")}
+                path = {name: urllib.parse.unquote(value) for name, value in match.groupdict().items()}
+                sent = {**path, **_query(request), **json.loads(body or b"{}")}
+                return operation, _renamed(operation.input_shape, sent, to_wire=False)
         raise web.HTTPNotImplemented(text=f"{request.method} {request.path}")
 
     def _named(self, name: str) -> OperationModel:
@@ -178,8 +183,55 @@ def _is_xml(operation: OperationModel) -> bool:
     return operation.service_model.metadata["protocol"] in ("query", "ec2", "rest-xml")
 
 
+def _is_ec2(operation: OperationModel) -> bool:
+    return bool(operation.service_model.metadata["protocol"] == "ec2")
+
+
+def _from_form(shape: Shape, form: Mapping[str, str], prefix: str) -> Any:
+    """What a query's or EC2's form says of this shape; None where it says nothing."""
+    if prefix and not any(key == prefix or key.startswith(f"{prefix}.") for key in form):
+        return None
+    if isinstance(shape, StructureShape):
+        keys = {name: _form_name(member, name) for name, member in shape.members.items()}
+        found = {
+            name: _from_form(shape.members[name], form, f"{prefix}.{key}" if prefix else key)
+            for name, key in keys.items()
+        }
+        return {name: value for name, value in found.items() if value is not None}
+    if isinstance(shape, ListShape):
+        name = shape.member.serialization.get("name", "member")
+        base = prefix if f"{prefix}.1" in form or f"{prefix}.1.Name" in form else f"{prefix}.{name}"
+        items = (_from_form(shape.member, form, f"{base}.{number}") for number in itertools.count(1))
+        return [*itertools.takewhile(lambda item: item is not None, items)]
+    return form.get(prefix)
+
+
+def _form_name(member: Shape, name: str) -> str:
+    found = str(member.serialization.get("queryName") or member.serialization.get("name") or name)
+    return found[0].upper() + found[1:] if name[0].isupper() else found
+
+
+def _query(request: web.Request) -> dict[str, Any]:
+    return {key: values if len(values := request.query.getall(key)) > 1 else values[0] for key in request.query}
+
+
+def _renamed(shape: Shape | None, value: Any, *, to_wire: bool) -> Any:
+    """The same value under the names that the wire has for members, or back."""
+    if isinstance(shape, StructureShape) and isinstance(value, Mapping):
+        names = {name: member.serialization.get("name", name) for name, member in shape.members.items()}
+        wires = names if to_wire else {wire: name for name, wire in names.items()}
+        shapes = {**shape.members, **{wire: shape.members[name] for name, wire in names.items()}}
+        return {wires.get(key, key): _renamed(shapes.get(key), item, to_wire=to_wire) for key, item in value.items()}
+    if isinstance(shape, ListShape) and isinstance(value, list):
+        return [_renamed(shape.member, item, to_wire=to_wire) for item in value]
+    return value
+
+
 def _fault(operation: OperationModel, fault: Fault) -> web.Response:
-    if _is_xml(operation):
+    if _is_ec2(operation):
+        error = f"<Error><Code>{fault.code}</Code><Message>{escape(fault.message)}</Message></Error>"
+        text, kind = f"<Response><Errors>{error}</Errors><RequestID>r</RequestID></Response>", "text/xml"
+    elif _is_xml(operation):
         error = f"<Error><Code>{fault.code}</Code><Message>{escape(fault.message)}</Message></Error>"
         text, kind = f"<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>", "text/xml"
     else:
@@ -192,9 +244,11 @@ def _answer(operation: OperationModel, answer: Mapping[str, Any]) -> web.Respons
         shape = operation.output_shape
         inner = _xml(shape, answer) if shape is not None else ""
         name = operation.name
-        text = f"<{name}Response><{name}Result>{inner}</{name}Result></{name}Response>"
+        inner = inner if _is_ec2(operation) else f"<{name}Result>{inner}</{name}Result>"
+        text = f"<{name}Response>{inner}</{name}Response>"
         return web.Response(text=text, content_type="text/xml")
-    return web.Response(text=json.dumps(answer), content_type="application/x-amz-json-1.1")
+    sent = _renamed(operation.output_shape, answer, to_wire=True)
+    return web.Response(text=json.dumps(sent), content_type="application/x-amz-json-1.1")
 
 
 def _xml(shape: Shape, value: Any) -> str:

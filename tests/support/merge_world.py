@@ -116,7 +116,7 @@ class World:
 
     def merged(self, ids: Sequence[str] | None, token: str | None = None, page: int = 1000) -> dict[str, Any]:
         """What the merged call answers to these ids; None: to no ids at all, with everything, page by page."""
-        names = [one for one in self.items if ids is None or one in ids]
+        names = [one for one in (self.items if ids is None else ids) if one in self.items]
         start = int(token or 0)
         items = [self._summary(self.items[one]) for one in names[start : start + page]]
         listed = self._listed([one for one in ids or () if one not in self.items])

@@ -27,7 +27,7 @@ from tests.support.merge_world import (
     waiters_of,
 )
 from triggerd.aws.forms import Form, Forms, Place, read_forms
-from triggerd.aws.projection import paths_read
+from triggerd.aws.projection import Page, paths_read
 from triggerd.aws.verdicts import decide
 
 FORMS = read_forms()
@@ -165,7 +165,8 @@ def test_projected_is_what_the_single_call_says_to_every_waiter(form: Form, data
 
 def assert_projected(world: World, mine: list[str], asked: list[str] | None, page_size: int) -> None:
     form = world.form
-    page, projected = None, None
+    page: Page | None = None
+    projected = None
     while page is None or page.token:
         token = page.token if page else None
         answer = {**world.merged(asked, token, page_size if form.token else 1000), "ResponseMetadata": OK}
