@@ -38,6 +38,24 @@ test-integration: setup ## real Redis and Valkey, moto, a fake AWS
 test-fault: setup ## real processes killed, stopped, cut off
 	$(PYTEST) tests/fault
 
+BENCHES := polls waits quota throughput latency recovery soak
+# Peers have venvs of their own: arq holds redis-py below 6, Airflow brings two hundred packages along.
+PEER_VENV := $(BIN)/python -m venv
+PEER_PIP := bin/python -m pip install --quiet --disable-pip-version-check
+
+bench: setup ## every benchmark at full size, about an hour (bench/README.md has the commands)
+	@set -e; for bench in $(BENCHES); do echo "== $$bench"; $(BIN)/python -m bench.$$bench; done; \
+	echo "== quota, half throttled"; $(BIN)/python -m bench.quota --throttled-half; \
+	echo "== scripts"; $(BIN)/python -m bench.scripts
+
+bench-peers: setup ## install arq and taskiq-redis beside triggerd, for bench.throughput to compare with
+	$(PEER_VENV) .cache/bench-arq && .cache/bench-arq/$(PEER_PIP) arq hiredis uvloop
+	$(PEER_VENV) .cache/bench-taskiq && .cache/bench-taskiq/$(PEER_PIP) taskiq-redis hiredis uvloop
+
+bench-airflow: setup ## install Airflow beside triggerd, for bench.waits to compare with
+	$(PEER_VENV) .cache/bench-airflow && \
+	.cache/bench-airflow/$(PEER_PIP) apache-airflow 'apache-airflow-providers-amazon[aiobotocore]' uvloop
+
 chaos: setup ## break everything at random for MINUTES (20), then say whether a trigger was lost or ended twice
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
 
@@ -69,4 +87,4 @@ ci: ## what CI runs
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test test-unit test-integration test-fault chaos test-redis5 lint types fmt wheel ci clean
+.PHONY: help setup demo test test-unit test-integration test-fault bench bench-peers bench-airflow chaos test-redis5 lint types fmt wheel ci clean

@@ -184,6 +184,13 @@ def on_uvloop(program: Any) -> Any:
         return runner.run(program)
 
 
+def isolate() -> None:
+    """Make `environment` the one of this process, and so of all that it starts."""
+    alone = environment()
+    os.environ.clear()
+    os.environ.update(alone)
+
+
 def environment() -> dict[str, str]:
     """For a process that talks to the fake AWS and to nobody else, whatever this machine is set to."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TRIGGERD_"))}

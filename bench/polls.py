@@ -15,7 +15,6 @@ Ours are measured over some seconds in which each wait polls once a second; the 
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -30,7 +29,7 @@ from botocore.waiter import WaiterModel
 
 from bench.fake_aws import FakeAws, settings
 from bench.fake_services import NEVER_MS, SERVICES
-from bench.harness import Figures, Target, cpu_s, environment, on_uvloop, parser, report
+from bench.harness import Figures, Target, cpu_s, isolate, on_uvloop, parser, report
 from triggerd.aws.local import open_aws
 from triggerd.aws.waiters import ServiceModels, Waiters, new_loader
 from triggerd.clock import monotonic_s
@@ -177,7 +176,7 @@ def main() -> int:
     options.add_argument("--seconds", type=float, default=3.0, help="for which each of our sides is measured")
     options.add_argument("--polls", type=int, default=1000, help="polls of each stock side")
     told = options.parse_args()
-    os.environ.update(environment())
+    isolate()
     if told.smoke:
         told.runs, told.services, told.waits, told.delay, told.seconds = 1, ["ecs"], 50, 0.1, 0.3
     figures = Figures()

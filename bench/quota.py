@@ -12,14 +12,13 @@ import argparse
 import asyncio
 import logging
 import math
-import os
 import random
 import sys
 from typing import Any
 
 from bench.fake_aws import FakeAws, settings
 from bench.fake_services import NEVER_MS, SERVICES
-from bench.harness import Figures, LoopLag, Target, environment, on_uvloop, parser, percentile, report
+from bench.harness import Figures, LoopLag, Target, isolate, on_uvloop, parser, percentile, report
 from triggerd.aws.aws import Aws
 from triggerd.aws.local import open_aws
 from triggerd.clock import monotonic_s, wall_ms
@@ -141,7 +140,7 @@ def _told() -> argparse.Namespace:
 def main() -> int:
     """Measure and print."""
     told, figures = _told(), Figures()
-    os.environ.update(environment())
+    isolate()
     logging.disable(logging.WARNING)  # that AWS throttles is what is measured here
     with FakeAws() as fake:
         for _ in range(told.runs):

@@ -8,13 +8,12 @@ samples (least squares) is what a thousand lifecycles leave behind. A daemon tha
 
 import argparse
 import asyncio
-import os
 import statistics
 import sys
 
 from bench.fake_aws import FakeAws, settings
 from bench.fake_services import SERVICES
-from bench.harness import Figures, Target, environment, on_uvloop, parser, report, rss_bytes
+from bench.harness import Figures, Target, isolate, on_uvloop, parser, report, rss_bytes
 from bench.metered_daemon import MeteredDaemon
 from bench.polls import UNLIMITED
 from triggerd import Client
@@ -105,7 +104,7 @@ def main() -> int:
     told = options.parse_args()
     if told.smoke:
         told.lifecycles, told.wait_lifecycles, told.at_once, told.delay = 3_000, 200, 50, 0.1
-    os.environ.update(environment())
+    isolate()
     figures = Figures()
     for _ in range(told.runs):
         figures.add("triggers, daemon", **triggers(told.lifecycles))

@@ -18,7 +18,7 @@ import time
 
 from bench.fake_aws import FakeAws, settings
 from bench.fake_services import NEVER_MS, SERVICES
-from bench.harness import CACHE, Figures, Target, in_process, parser, report
+from bench.harness import CACHE, Figures, Target, in_process, isolate, parser, report
 from bench.metered_daemon import MeteredDaemon, Scrape
 from bench.running_waits import DELAY_S, FIRST_POLLS_WITHIN_S, QUOTAS, SERVICE
 from triggerd import Client
@@ -124,6 +124,7 @@ def _told() -> argparse.Namespace:
 def main() -> int:
     """Measure every side at every N, run after run."""
     told, figures = _told(), Figures()
+    isolate()
     for _ in range(told.runs):
         for waits in told.waits:
             for name in told.sides:
