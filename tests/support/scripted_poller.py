@@ -12,7 +12,7 @@ from botocore.loaders import Loader
 from triggerd.aws.acceptors import compiled
 from triggerd.aws.budget import Budget
 from triggerd.aws.connections import SharedClient
-from triggerd.aws.forms import Forms
+from triggerd.aws.forms import Forms, Place
 from triggerd.aws.identity import Identity
 from triggerd.aws.poller import Poller
 from triggerd.aws.quotas import Quotas
@@ -106,7 +106,17 @@ class World:
     def start(self, client: SharedClient, run_id: str = "r", **more: Any) -> asyncio.Task[WaitResponse]:
         numbers = more.pop("delay", 10.0), more.pop("max_attempts", 4)
         wait = Wait(JOB, *numbers, (), more.pop("on_poll", None), restored=more.pop("restored", None))
-        return asyncio.create_task(self.poller.wait(wait, client, {"JobName": "j", "RunId": run_id}))
+        return asyncio.create_task(self.ended(wait, client, {"JobName": "j", "RunId": run_id}))
+
+    async def ended(
+        self, wait: Wait, client: SharedClient, params: dict[str, Any], place: Place | None = None
+    ) -> WaitResponse:
+        """A wait from its beginning to its end."""
+        future = self.poller.join(wait, client, params, place)
+        try:
+            return wait.response(await future, self.now_s)
+        finally:
+            self.poller.leave(wait)
 
     def start_any(
         self, client: SharedClient, waiter: str, params: dict[str, Any], queries: tuple[str, ...] = (), **more: Any
@@ -116,7 +126,7 @@ class World:
         numbers = more.pop("delay", 10.0), more.pop("max_attempts", 1000)
         wait = Wait(definition, *numbers, tuple(compiled(query) for query in queries), more.pop("on_poll", None))
         place = FORMS.find(client.service, definition.operation, params, (*definition.acceptors.reads, *queries))
-        return asyncio.create_task(self.poller.wait(wait, client, params, place))
+        return asyncio.create_task(self.ended(wait, client, params, place))
 
     async def begin(self) -> None:
         """Let what was started join, and its first polls be made."""

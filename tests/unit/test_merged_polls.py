@@ -355,7 +355,7 @@ async def _never_overdue(waits: list[tuple[Any, int, int]]) -> None:
         for now in range(200):
             for number, ((service, waiter), begins, delay) in enumerate(waits):
                 if begins == now:
-                    params = {
+                    params: dict[str, Any] = {
                         "ecs": {"tasks": [f"t{number}"]},
                         "stepfunctions": {"executionArn": execution(number)},
                         "glue": {"JobName": "j", "RunId": f"r{number}"},

@@ -105,7 +105,7 @@ async def test_waits_of_one_request_read_its_answer_each_in_their_own_way(world:
         Wait(JOB, 10, 4, (), None), Wait(JOB, 10, 4, (compiled("JobRun.Id"),), None), Wait(other, 10, 4, (), None),
     ]  # fmt: skip
     plain, queried, failed = await asyncio.gather(
-        *(world.poller.wait(wait, client, {}) for wait in waits), return_exceptions=True
+        *(world.ended(wait, client, {}) for wait in waits), return_exceptions=True
     )
     assert client.client.calls == 1
     assert isinstance(plain, WaitResponse)
@@ -124,7 +124,7 @@ async def test_what_a_caller_does_to_its_arguments_later_reaches_nobody(world: W
 
     arguments: dict[str, Any] = {"JobName": "j", "RunId": "r", "Extra": ["a"]}
     client = shared(Recording(run("RUNNING")))
-    task = asyncio.create_task(world.poller.wait(Wait(JOB, 10, 4, (), None), client, arguments))
+    task = asyncio.create_task(world.ended(Wait(JOB, 10, 4, (), None), client, arguments))
     await world.settle()
     arguments["Extra"].append("b")
     await world.settle(11)
@@ -138,7 +138,7 @@ async def test_a_refused_role_is_no_answer_of_the_polled_service(world: World) -
     client = shared(Client(fault("EntityNotFoundException", operation="AssumeRole")))
     expected = Acceptors("w", [Acceptor("success", "error", "EntityNotFoundException")])
     definition = dataclasses.replace(JOB, acceptors=expected)
-    task = asyncio.create_task(world.poller.wait(Wait(definition, 10, 4, (), None), client, {}))
+    task = asyncio.create_task(world.ended(Wait(definition, 10, 4, (), None), client, {}))
     with pytest.raises(AwsCallError, match="AssumeRole: EntityNotFoundException: as scripted") as error:
         await task
     assert error.value.aws_code == "EntityNotFoundException"
@@ -177,7 +177,7 @@ async def test_a_definition_that_cannot_be_evaluated_fails_each_wait_with_its_ow
     broken = Acceptors("w", [Acceptor("success", "path", True, "length(Nothing) == `0`")])
     definition = dataclasses.replace(JOB, acceptors=broken)
     client = shared(Client({}))
-    waits = [world.poller.wait(Wait(definition, 10, 4, (), None), client, {}) for _ in range(2)]
+    waits = [world.ended(Wait(definition, 10, 4, (), None), client, {}) for _ in range(2)]
     one, two = await asyncio.gather(*waits, return_exceptions=True)
     assert isinstance(one, WaiterDefinitionError)
     assert isinstance(two, WaiterDefinitionError)

@@ -65,7 +65,7 @@ class Answers:
         request.failures += 1
         request.trouble, request.unreachable = outcome.why, outcome.result == "unavailable"
         now_s = self._clock()
-        for wait in list(request.waits):
+        for wait in request.waits:
             verdict: Verdict = None
             if outcome.result == "refused":
                 verdict = verdicts.refused(wait, outcome.why, outcome.response, now_s)
@@ -84,7 +84,7 @@ class Answers:
             wait.future.set_result(full())
         request, wait.request = wait.request, None
         if request is not None:
-            request.waits.discard(wait)
+            request.discard(wait)
 
     def report(self, wait: Wait, next_s: float, trouble: str | None = None) -> None:
         """Tell the caller how its wait goes."""

@@ -1,8 +1,9 @@
 """The AWS side as triggers see it: `client` and `wait` (the protocol `triggerd.trigger.AwsContext`)."""
 
+import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Self
 
@@ -11,18 +12,21 @@ from jmespath.exceptions import JMESPathError
 from triggerd.aws.acceptors import compiled
 from triggerd.aws.budget import Budget
 from triggerd.aws.connections import Connections
-from triggerd.aws.forms import Forms, read_forms
+from triggerd.aws.forms import Forms, Place, read_forms
 from triggerd.aws.poller import Poller
 from triggerd.aws.polling import PollMetrics
 from triggerd.aws.quotas import Quotas
 from triggerd.aws.transport import Transport
 from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, check_arguments, new_loader
 from triggerd.aws.waits import Wait
+from triggerd.clock import monotonic_s
 from triggerd.errors import WaiterDefinitionError
 from triggerd.settings import AwsSettings
 from triggerd.trigger import Progress, WaitResponse, WaitState
 
 log = logging.getLogger(__name__)
+
+Joined = tuple[Wait, asyncio.Future[Mapping[str, Any]]]
 
 
 class Aws:
@@ -61,7 +65,7 @@ class Aws:
         """
         return self._connections.client(service, connection, region)
 
-    async def wait(
+    def wait(
         self,
         service: str,
         waiter_name: str,
@@ -74,21 +78,36 @@ class Aws:
         status_queries: Sequence[str] = (),
         on_poll: Callable[[Progress], None] | None = None,
         restored: Any = None,
-    ) -> WaitResponse:
+    ) -> Coroutine[Any, Any, WaitResponse]:
         """Wait as botocore's waiter would and return the last answer. See `AwsContext.wait`."""
-        definition = self._definitions.get((service, waiter_name)) or await self._load(service, waiter_name)
-        params = dict(waiter_args)
-        check_arguments(self._models, definition, params)
-        queries = _compile_queries(definition, status_queries)
-        delay_s = definition.delay if delay is None else _checked_delay(definition, delay)
-        attempts = definition.max_attempts if max_attempts is None else _checked_attempts(definition, max_attempts)
-        shared = await self._connections.shared(service, connection, region)
-        place = None
-        if self._unmerged.isdisjoint((service, "*")):
-            reads = (*definition.acceptors.reads, *status_queries)
-            place = self._forms.find(service, definition.operation, params, reads)
-        wait = Wait(definition, delay_s, attempts, queries, on_poll, restored=_state(definition, restored))
-        return await self._poller.wait(wait, shared, params, place)
+
+        async def begin() -> Joined:
+            definition = self._definitions.get((service, waiter_name)) or await self._load(service, waiter_name)
+            check_arguments(self._models, definition, waiter_args)
+            queries = _compile_queries(definition, status_queries)
+            delay_s = definition.delay if delay is None else _checked_delay(definition, delay)
+            attempts = definition.max_attempts if max_attempts is None else _checked_attempts(definition, max_attempts)
+            shared = await self._connections.shared(service, connection, region)
+            wait = Wait(definition, delay_s, attempts, queries, on_poll, restored=_state(definition, restored))
+            place = self._place(definition, waiter_args, status_queries)
+            return wait, self._poller.join(wait, shared, waiter_args, place)
+
+        return self._ended(begin())
+
+    async def _ended(self, beginning: Coroutine[Any, Any, Joined]) -> WaitResponse:
+        """All that stands while a wait lasts, a hundred thousand times over: nothing of how it began is kept."""
+        wait, future = await beginning
+        del beginning
+        try:
+            return wait.response(await future, monotonic_s())
+        finally:
+            self._poller.leave(wait)
+
+    def _place(self, definition: WaiterDefinition, params: Mapping[str, Any], queries: Sequence[str]) -> Place | None:
+        if not self._unmerged.isdisjoint((definition.service, "*")):
+            return None
+        reads = (*definition.acceptors.reads, *queries)
+        return self._forms.find(definition.service, definition.operation, params, reads)
 
     async def operation(self, service: str, waiter_name: str) -> str:
         """The operation that a waiter calls. Raises WaiterDefinitionError."""

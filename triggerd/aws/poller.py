@@ -5,7 +5,6 @@ lane that are due or nearly so -> `Transport.send` -> each request's part of the
 """
 
 import asyncio
-import copy
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -20,10 +19,9 @@ from triggerd.aws.polling import Polling, PollMetrics
 from triggerd.aws.schedule import Schedule
 from triggerd.aws.switches import FormSwitches
 from triggerd.aws.transport import Transport
-from triggerd.aws.waits import Request, RequestKey, Wait, request_key
+from triggerd.aws.waits import Request, RequestKey, Wait, packed, request_key
 from triggerd.clock import monotonic_s, wall_ms
 from triggerd.settings import AwsSettings
-from triggerd.trigger import WaitResponse
 
 log = logging.getLogger(__name__)
 
@@ -88,49 +86,44 @@ class Poller:
             for request in self._requests.values() if request.due_s < now_s for wait in request.waits
         )  # fmt: skip
 
-    async def wait(
+    def join(
         self, wait: Wait, shared: SharedClient, params: Mapping[str, Any], place: Place | None = None
-    ) -> WaitResponse:
-        """Poll until an acceptor ends the wait in success.
+    ) -> asyncio.Future[Mapping[str, Any]]:
+        """Begin to poll for a wait; the future is what ends it. Call `leave` after it, however that was.
 
         Args:
             place: Where its request stands in a merged call; None: it is never merged.
 
-        Raises WaiterFailedError, WaiterExhaustedError, AwsCallError, WaiterDefinitionError.
+        The future raises WaiterFailedError, WaiterExhaustedError, AwsCallError, WaiterDefinitionError.
         """
         if self._scheduler is None:
             raise RuntimeError("the AWS side is not open: use `async with`")
         wait.future = asyncio.get_running_loop().create_future()
-        self._join(wait, request_key(shared, wait.definition.operation, params, place), params, place)
-        try:
-            return wait.response(await wait.future, self._clock())
-        finally:
-            self._leave(wait)
-
-    def _join(self, wait: Wait, key: RequestKey, params: Mapping[str, Any], place: Place | None) -> None:
         now_s = self._clock()
         wait.begin(now_s, self._wall_clock())
         self.waits += 1
+        own, operation = packed(params), wait.definition.operation
+        key = request_key(shared, operation, own, place)
         request = self._requests.get(key)
         if request is None:
-            # A copy: it is sent for others, too, when the caller has long gone on with its own.
-            request = Request(key, wait.definition.operation, copy.deepcopy(params), place)
-            self._requests[key] = request
+            request = self._requests[key] = Request(key, operation, own, place)
             self._schedule.enter(request)
             wait.due_s = now_s + (_GATHER_S if place else 0.0)
         wait.request = request
-        request.waits.add(wait)
+        request.add(wait)
         if not request.on_its_way:
             at_s = self._at(request, wait)
             if at_s < request.due_s:
                 request.slack_s = wait.slack_s
                 self._push(request, at_s)
+        return wait.future
 
-    def _leave(self, wait: Wait) -> None:
+    def leave(self, wait: Wait) -> None:
+        """A wait that had joined is over."""
         self.waits -= 1
         request, wait.request = wait.request, None
         if request is not None:
-            request.waits.discard(wait)
+            request.discard(wait)
             # One on its way to AWS is dropped when it comes back.
             if not request.waits and not request.on_its_way:
                 self._drop(request)

@@ -3,7 +3,7 @@
 import asyncio
 import copy
 import json
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from botocore import xform_name
@@ -26,17 +26,19 @@ class Request:
     It stands in exactly one place: due in its `lane`, or `on_its_way` to AWS.
     """
 
-    __slots__ = ("alone", "due_s", "failures", "home", "key", "lane", "on_its_way", "operation", "params", "place",
-                 "read", "sent_s", "slack_s", "trouble", "unreachable", "waits")  # fmt: skip
+    __slots__ = ("_one", "_others", "_params", "alone", "due_s", "failures", "home", "key", "lane", "on_its_way",
+                 "operation", "place", "read", "sent_s", "slack_s", "trouble", "unreachable")  # fmt: skip
 
-    def __init__(self, key: "RequestKey", operation: str, params: Mapping[str, Any], place: Place | None) -> None:
+    def __init__(self, key: "RequestKey", operation: str, params: "Params", place: Place | None) -> None:
         """
         Args:
             place: Its place in a merged call; None: it is sent as it is.
         """
         self.key = key
-        self.operation, self.params, self.place = operation, params, place
-        self.waits: set[Wait] = set()
+        self.operation, self._params, self.place = operation, params, place
+        # Nearly always there is one wait, and a set of one would be a third of a request.
+        self._one: Wait | None = None
+        self._others: set[Wait] | None = None
         self.home: Any = None  # the lane that it comes back to
         self.lane: Any = None  # where it is due now
         self.due_s = float("inf")  # when it is sent next, by the monotonic clock
@@ -59,22 +61,66 @@ class Request:
     def shared(self) -> SharedClient:
         return self.key[0]
 
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters of the single call."""
+        return json.loads(self._params) if isinstance(self._params, str) else self._params
+
+    @property
+    def waits(self) -> "Sequence[Wait]":
+        """The waits that need its answer, as they are now."""
+        one = () if self._one is None else (self._one,)
+        return one if not self._others else (*one, *self._others)
+
+    def add(self, wait: "Wait") -> None:
+        """One more wait needs its answer."""
+        if self._one is None:
+            self._one = wait
+        elif self._others is None:
+            self._others = {wait}
+        else:
+            self._others.add(wait)
+
+    def discard(self, wait: "Wait") -> None:
+        """A wait has ended."""
+        if self._one is wait:
+            self._one = None
+        elif self._others is not None:
+            self._others.discard(wait)
+
 
 Read = tuple[int, dict[Hashable, tuple[Any, str | None, bool]]]
 """What was read from the last answer: its digest, and what each kind of wait saw in it."""
 
-RequestKey = tuple[SharedClient, str, str, str]
+Params = str | Mapping[str, Any]
+"""Parameters as JSON, which takes a third of the memory; as they are where they hold what JSON has not."""
+
+RequestKey = tuple[SharedClient, Hashable, Hashable]
 
 
-def request_key(
-    shared: SharedClient, operation: str, params: Mapping[str, Any], place: Place | None = None
-) -> RequestKey:
+def packed(params: Mapping[str, Any]) -> Params:
+    """A copy: it is sent for others, too, when the caller has long gone on with its own."""
+    try:
+        text = _ENCODER.encode(params)
+    except TypeError:
+        return copy.deepcopy(params)
+    return text
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True)
+
+
+def request_key(shared: SharedClient, operation: str, params: Params, place: Place | None = None) -> RequestKey:
     """Equal for requests that AWS cannot tell apart: same client (so same identity and region), same call.
 
     And the same way of merging: one wait may read what a merged answer lacks, while another does not.
     """
+    if place is not None:
+        return shared, place.key, place.ids
+    if isinstance(params, str):
+        return shared, operation, params
     text = json.dumps(params, sort_keys=True, default=lambda value: [type(value).__name__, repr(value)])
-    return shared, operation, text, place.key if place else ""
+    return shared, operation, f"+{text}"
 
 
 def method_name(operation: str) -> str:
