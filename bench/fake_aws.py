@@ -57,7 +57,8 @@ class FakeAws:
             self._process.communicate()  # closes its stdin: its cause to end
 
     def set(self, **changes: Any) -> None:
-        """`throttle_share` (0 to 1), `limits` (as {"DescribeTasks": [20, 100]}: per second, burst), `latency_ms`.
+        """`throttle_share` (0 to 1), `limits` (as {"DescribeTasks": [20, 100]}: per second, burst), `latency_ms`,
+        `clusters` (how many Redshift ones there are, and their end in epoch ms).
 
         What is not named is as at the start, and counting begins anew.
         """
@@ -102,10 +103,10 @@ class World:
     """What all connections share."""
 
     def __init__(self) -> None:
-        self._services = Services()
         self.set({})
 
     def set(self, told: dict[str, Any]) -> None:
+        self._services = Services(*told.get("clusters", (0, 0)))
         self.calls: Counter[str] = Counter()
         self.throttled: Counter[str] = Counter()
         self.items: Counter[str] = Counter()

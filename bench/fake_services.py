@@ -6,7 +6,7 @@ So nothing has to be set up, however many there are. A parent (a Glue job, a sta
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,8 @@ SERVICES = {
         "executionArn": f"{_EXECUTION}flow-{count}-{end_ms:012x}:{number:020x}{end_ms:012x}"}),
     "batch": Service("job_complete", "DescribeJobs", lambda number, _, end_ms: {
         "jobs": [f"{number:08x}-0000-4000-8000-{end_ms:012x}"]}),
-    "redshift": Service("cluster_resumed", "DescribeClusters", lambda number, count, end_ms: {
-        "ClusterIdentifier": f"dwh-{count}-{number:08x}-{end_ms:012x}"}),
+    "redshift": Service("cluster_resumed", "DescribeClusters", lambda number, _, end_ms: {
+        "ClusterIdentifier": f"dwh-{number:08x}-{end_ms:012x}"}),
     "ec2": Service("instance_running", "DescribeInstances", lambda number, _, end_ms: {
         "InstanceIds": [f"i-{number:05x}{end_ms:012x}"]}),
 }  # fmt: skip
@@ -76,8 +76,9 @@ _INSTANCE = Template("ec2_instance.xml", "pending", "running")
 class Services:
     """Answers one operation at a time: ``answer(operation, body) -> (text, how many resources are in it)``."""
 
-    def __init__(self) -> None:
-        self._accounts: set[str] = set()  # redshift's "parents": the clusters that single calls have asked for
+    def __init__(self, clusters: int, end_ms: int) -> None:
+        """`clusters` with this end are what a Redshift list of all has in it: no parent names them."""
+        self._clusters_of = (clusters, end_ms)
         self._answers: dict[str, Callable[[Any], tuple[str, int]]] = {
             "DescribeTasks": self._tasks, "GetJobRun": self._run, "GetJobRuns": self._runs,
             "DescribeExecution": self._flow, "ListExecutions": self._flows, "DescribeJobs": self._jobs,
@@ -125,15 +126,12 @@ class Services:
         return f'{{"jobs":[{",".join(found)}]}}', len(found)
 
     def _clusters(self, params: Any) -> tuple[str, int]:
-        """All clusters of the accounts that were asked for one by one: there is no parent that would name them."""
         if id_ := params.get("ClusterIdentifier"):
-            account, _, end = id_.removeprefix("dwh-").split("-")
-            self._accounts.add(f"{account}-{end}")
             ids, token = [id_], ""
         else:
-            all_ids = [id_ for account in sorted(self._accounts) for id_ in _account_clusters(account)]
-            numbers, token = _page("DescribeClusters", len(all_ids), params.get("Marker"))
-            ids = [all_ids[number] for number in numbers]
+            count, end_ms = self._clusters_of
+            numbers, token = _page("DescribeClusters", count, params.get("Marker"))
+            ids = [f"dwh-{number:08x}-{end_ms:012x}" for number in numbers]
         found = "".join(_CLUSTER.fill(id_) for id_ in ids)
         more = f"<Marker>{token}</Marker>" if token else ""
         return f"<DescribeClustersResult><Clusters>{found}</Clusters>{more}</DescribeClustersResult>", len(ids)
@@ -142,11 +140,6 @@ class Services:
     def _instances(params: Any) -> tuple[str, int]:
         ids = [value for name, value in params.items() if name.startswith(("InstanceId.", "Filter.1.Value."))]
         return f"<reservationSet>{''.join(_INSTANCE.fill(id_) for id_ in ids)}</reservationSet>", len(ids)
-
-
-def _account_clusters(account: str) -> Iterator[str]:
-    count, _, end = account.partition("-")
-    return (f"dwh-{count}-{number:08x}-{end}" for number in range(int(count)))
 
 
 def _page(operation: str, count: int, token: str | None) -> tuple[range, str]:

@@ -47,7 +47,7 @@ def rss() -> int:
 
 async def consume(number: int, end: int) -> None:
     trigger = RedshiftResumeClusterTrigger(
-        cluster_identifier=f"dwh-{waits}-{number:08x}-{end:012x}", waiter_delay=30, waiter_max_attempts=1000
+        cluster_identifier=f"dwh-{number:08x}-{end:012x}", waiter_delay=30, waiter_max_attempts=1000
     )
     async for _ in trigger.run():
         return
