@@ -81,8 +81,8 @@ async def test_the_query_and_rest_protocols_are_waited_for_as_well(fake: FakeAws
 async def test_throttles_5xx_and_dropped_connections_never_fail_a_wait_nor_count(fake: FakeAws) -> None:
     fake.script(
         "GetJobRun",
-        Fault("ThrottlingException"), run("RUNNING"), Fault("InternalFailure", status=500), run("RUNNING"), Drop(), Drop(),
-        run("RUNNING"), Fault("X", status=429), run("SUCCEEDED"),
+        Fault("ThrottlingException"), run("RUNNING"), Fault("InternalFailure", status=500), run("RUNNING"), Drop(),
+        Drop(), run("RUNNING"), Fault("X", status=429), run("SUCCEEDED"),
     )  # fmt: skip
     metrics, seen = Counted(), list[Progress]()
     async with open_aws(fake.settings(), metrics) as aws:

@@ -27,8 +27,10 @@ from botocore.loaders import Loader
 from botocore.model import ListShape, OperationModel, ServiceModel, Shape, StructureShape
 
 from triggerd.clock import monotonic_s
-from triggerd.settings import AwsSettings, ConnectionSettings
+from triggerd.settings import AwsSettings, ConnectionSettings, QuotaSettings
 
+NO_QUOTA = {"*": {"rate_per_s": 10_000.0, "burst": 10_000.0}}
+"""For tests of something else than budgets."""
 _READS = ("Describe", "Get", "List", "Head", "BatchGet", "AssumeRole")
 
 
@@ -101,7 +103,8 @@ class FakeAws:
         """Settings whose connection `default` leads here."""
         connection = {"region": "us-east-1", "endpoint_url": self.url, **changes.pop("connection", {})}
         connections = {"default": ConnectionSettings(**connection), **changes.pop("connections", {})}
-        return AwsSettings(connections=connections, **changes)
+        quotas = {name: QuotaSettings(**figures) for name, figures in NO_QUOTA.items()}
+        return AwsSettings(connections=connections, **{"quotas": quotas, **changes})
 
     async def __aenter__(self) -> Self:
         app = web.Application()

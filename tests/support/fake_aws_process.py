@@ -12,7 +12,7 @@ import urllib.request
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.fake_aws import Answer, FakeAws
+from tests.support.fake_aws import NO_QUOTA, Answer, FakeAws, Fault
 from tests.support.servers import REPOSITORY
 from triggerd.clock import wall_ms
 from triggerd.triggers.aws import AwsWaiterTrigger
@@ -85,7 +85,8 @@ class FakeAwsProcess:
         """What leads a daemon here, with credentials that nobody else knows."""
         connections = {"default": {"region": "us-east-1", "endpoint_url": self.url}}
         return {
-            "TRIGGERD_AWS__CONNECTIONS": json.dumps(connections), "AWS_ACCESS_KEY_ID": "testing",
+            "TRIGGERD_AWS__CONNECTIONS": json.dumps(connections), "TRIGGERD_AWS__QUOTAS": json.dumps(NO_QUOTA),
+            "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true",
         }  # fmt: skip
 
@@ -120,10 +121,15 @@ class _World:
         fake.script("GetJobRun", lambda params: {"JobRun": self._glue(params["RunId"])})
         fake.script("DescribeTasks", lambda params: {"tasks": [self._ecs(job) for job in params["tasks"]]})
         fake.script("DescribeJobs", lambda params: {"jobs": [self._batch(job) for job in params["jobs"]]})
-        fake.script("DescribeClusters", lambda params: {"Clusters": [self._redshift(params["ClusterIdentifier"])]})
+        fake.script("DescribeClusters", self._clusters)
         fake.script("BatchStopJobRun", lambda params: self._stop(*params["JobRunIds"]))
         fake.script("StopTask", lambda params: self._stop(params["task"]))
         fake.script("TerminateJob", lambda params: self._stop(params["jobId"]))
+
+    def _clusters(self, params: dict[str, Any]) -> Answer:
+        if "ClusterIdentifier" not in params:  # it knows those that somebody names, so it cannot list them
+            return Fault("AccessDenied", status=403)
+        return {"Clusters": [self._redshift(params["ClusterIdentifier"])]}
 
     def _stop(self, *jobs: str) -> Answer:
         self._stopped.update(jobs)

@@ -307,6 +307,7 @@ async def test_redshift_data_statements_are_waited_for_by_calls_that_aws_holds()
     async with World() as world:
         wait = world.start_any(shared(client, "redshift-data"), "statement_finished", {"Id": "s1"}, delay=5.0)
         await world.begin()
+        await world.settle()
         assert client.calls[0] == ("describe_statement", {"Id": "s1"})
         assert client.calls[1] == ("describe_statement", {"Id": "s1", "WaitTimeSeconds": 5})
         for _ in range(60):  # a stand-in for AWS that does not hold the call: no more of them than polls otherwise
@@ -355,12 +356,12 @@ async def _never_overdue(waits: list[tuple[Any, int, int]]) -> None:
         for now in range(200):
             for number, ((service, waiter), begins, delay) in enumerate(waits):
                 if begins == now:
-                    params: dict[str, Any] = {
+                    known: dict[str, dict[str, Any]] = {
                         "ecs": {"tasks": [f"t{number}"]},
                         "stepfunctions": {"executionArn": execution(number)},
                         "glue": {"JobName": "j", "RunId": f"r{number}"},
-                    }[service]
-                    started.append(world.start_any(clients[service], waiter, params, delay=float(delay)))
+                    }
+                    started.append(world.start_any(clients[service], waiter, known[service], delay=float(delay)))
             await world.settle(1)
             assert world.poller.overdue() == 0
         assert max(world.lags) <= 3.0  # seconds: the clock moves by one
