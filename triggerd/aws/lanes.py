@@ -65,7 +65,7 @@ class Lane:
             if room < 0:
                 break
             heapq.heappop(self._due)
-            request.on_its_way = True
+            request.lane, request.on_its_way = None, True
             taken.append(request)
         return taken
 
@@ -95,7 +95,7 @@ class Lane:
 
     def _is_here(self, entry: tuple[float, Request]) -> bool:
         at_s, request = entry
-        return request.lane is self and request.due_s == at_s and not request.on_its_way
+        return request.lane is self and request.due_s == at_s
 
 
 class Line:
