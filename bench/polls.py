@@ -15,9 +15,12 @@ Ours are measured over some seconds in which each wait polls once a second; the 
 
 import argparse
 import asyncio
+import cProfile
+import pstats
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -80,12 +83,26 @@ async def ours(url: str, service: str, side: str, told: argparse.Namespace) -> d
             if monotonic_s() > end_s or any(task.done() for task in tasks):
                 raise RuntimeError(f"{service}, {side}: not all have polled: {_end_of(tasks)}")
         served, calls, spent_s = await _served(url, side, polls), polls.calls, cpu_s()
-        await asyncio.sleep(told.seconds)
+        with _profiled(f"{service}, {side}", told.profile):
+            await asyncio.sleep(told.seconds)
         spent_s, calls, served = cpu_s() - spent_s, polls.calls - calls, await _served(url, side, polls) - served
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     return {"cpu_us_per_poll": 1e6 * spent_s / served, "calls_per_poll": calls / served}
+
+
+@contextmanager
+def _profiled(label: str, functions: int) -> Iterator[None]:
+    """Print where the CPU time of the block goes: so many functions, by their own time. 0: do not look."""
+    if not functions:
+        yield
+        return
+    profile = cProfile.Profile(time.process_time)
+    with profile:
+        yield
+    print(f"== {label}")
+    pstats.Stats(profile, stream=sys.stdout).strip_dirs().sort_stats("tottime").print_stats(functions)
 
 
 async def _served(url: str, side: str, polls: Polls) -> float:
@@ -183,6 +200,7 @@ def main() -> int:
     options.add_argument("--delay", type=float, default=1.0, help="seconds between the polls of each wait")
     options.add_argument("--seconds", type=float, default=3.0, help="for which each of our sides is measured")
     options.add_argument("--polls", type=int, default=1000, help="polls of each stock side")
+    options.add_argument("--profile", type=int, default=0, help="show so many functions of each of our sides")
     told = options.parse_args()
     isolate()
     if told.smoke:
@@ -195,7 +213,7 @@ def main() -> int:
                     fake.set(clusters=[told.waits, NEVER_MS])
                     measured = on_uvloop(ours(fake.url, service, side, told))
                     figures.add(f"{service}, {side}", **measured)
-                if not told.smoke:
+                if not told.smoke and not told.profile:
                     for side, measured in on_uvloop(stock(fake.url, service, told.polls)).items():
                         figures.add(f"{service}, {side}", **measured)
     return report("polls", told, figures, targets(figures, told.services), protocols=PROTOCOLS)
