@@ -117,7 +117,7 @@ async def throttled_half(url: str, told: argparse.Namespace) -> dict[str, float]
     interval_s = 1.1 * max(told.delay, math.ceil(told.waits / PER_CALL) * took_s / answered)
     pauses_s = sum(min(RETRY_CAP_S, RETRY_BASE_S * 2**lost) for lost in range(math.ceil(math.log2(calls)) + 1))
     return {
-        "calls": calls, "throttled": lags.results.get("throttled", 0), 
+        "calls": calls, "throttled": lags.results.get("throttled", 0),
         "failed_waits": len(waits.failures), "forgotten_waits": left,
         "late_p50_s": percentile(waits.late_s, 0.5), "late_p99_s": percentile(waits.late_s, 0.99),
         "late_worst_s": max(waits.late_s, default=0.0), "predicted_s": interval_s + pauses_s,
