@@ -21,7 +21,7 @@ from triggerd.errors import (
     WaiterExhaustedError,
     WaiterFailedError,
 )
-from triggerd.settings import ConnectionSettings
+from triggerd.settings import AwsSettings, ConnectionSettings
 
 RUN = {"JobName": "j", "RunId": "r"}
 
@@ -294,3 +294,19 @@ async def test_ten_thousand_waits_need_no_tasks_of_their_own(fake: FakeAws) -> N
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
         assert aws.waits == 0
+
+
+async def test_a_service_that_is_not_to_be_merged_is_asked_singly() -> None:
+    async with FakeAws("ecs") as ecs:
+        ecs.script("DescribeTasks", lambda asked: {"tasks": [{"taskArn": asked["tasks"][0], "lastStatus": "STOPPED"}]})
+        async with open_aws(ecs.settings(unmerged=("glue", "ecs"))) as aws:
+            waits = [aws.wait("ecs", "tasks_stopped", {"tasks": [f"t{number}"]}) for number in range(10)]
+            answers = await asyncio.gather(*waits)
+        assert [answer["tasks"][0]["taskArn"] for answer in answers] == [f"t{number}" for number in range(10)]
+        assert ecs.calls["DescribeTasks"] == 10
+
+
+async def test_a_service_that_there_is_not_cannot_be_left_unmerged() -> None:
+    with pytest.raises(ConfigError, match=r"aws\.unmerged = 'esc'.*did you mean 'ecs'"):
+        async with open_aws(AwsSettings(unmerged=("esc",))):
+            pass

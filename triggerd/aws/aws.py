@@ -11,16 +11,16 @@ from jmespath.exceptions import JMESPathError
 
 from triggerd.aws.acceptors import compiled
 from triggerd.aws.budget import Budget
-from triggerd.aws.connections import Connections
+from triggerd.aws.connections import Connections, SharedClient
 from triggerd.aws.forms import Forms, Place, read_forms
 from triggerd.aws.poller import Poller
 from triggerd.aws.polling import PollMetrics
 from triggerd.aws.quotas import Quotas
 from triggerd.aws.transport import Transport
-from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, check_arguments, new_loader
+from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, check_arguments, hint, new_loader
 from triggerd.aws.waits import Wait
 from triggerd.clock import monotonic_s
-from triggerd.errors import WaiterDefinitionError
+from triggerd.errors import ConfigError, WaiterDefinitionError
 from triggerd.settings import AwsSettings
 from triggerd.trigger import Progress, WaitResponse, WaitState
 
@@ -38,10 +38,11 @@ class Aws:
         self._models = ServiceModels(loader)
         self._waiters = Waiters(settings.waiter_folders, self._models)
         self._forms = Forms(self._models)
-        self._unmerged = frozenset(settings.unmerged)
+        self._unmerged = _services(settings.unmerged, self._models)
         self._budget = Budget(Quotas(settings, self._models), random.Random())  # noqa: S311 - jitter, not a secret
         self._poller = Poller(settings, Transport(settings), self._budget, metrics)
         self._definitions: dict[tuple[str, str], WaiterDefinition] = {}
+        self._clients: dict[tuple[str, str, str | None], SharedClient] = {}
 
     async def __aenter__(self) -> Self:
         await self._connections.open()
@@ -87,7 +88,8 @@ class Aws:
             queries = _compile_queries(definition, status_queries)
             delay_s = definition.delay if delay is None else _checked_delay(definition, delay)
             attempts = definition.max_attempts if max_attempts is None else _checked_attempts(definition, max_attempts)
-            shared = await self._connections.shared(service, connection, region)
+            client = service, connection, region
+            shared = self._clients.get(client) or await self._connect(*client)
             wait = Wait(definition, delay_s, attempts, queries, on_poll, restored=_state(definition, restored))
             place = self._place(definition, waiter_args, status_queries)
             return wait, self._poller.join(wait, shared, waiter_args, place)
@@ -102,6 +104,11 @@ class Aws:
             return wait.response(await future, monotonic_s())
         finally:
             self._poller.leave(wait)
+
+    async def _connect(self, service: str, connection: str, region: str | None) -> SharedClient:
+        found = await self._connections.shared(service, connection, region)
+        self._clients[(service, connection, region)] = found
+        return found
 
     def _place(self, definition: WaiterDefinition, params: Mapping[str, Any], queries: Sequence[str]) -> Place | None:
         if not self._unmerged.isdisjoint((definition.service, "*")):
@@ -135,6 +142,14 @@ class Aws:
     def waits(self) -> int:
         """How many waits are in progress."""
         return self._poller.waits
+
+
+def _services(names: Sequence[str], models: ServiceModels) -> frozenset[str]:
+    """`aws.unmerged`. Raises ConfigError where it names no service."""
+    for name in names:
+        if name != "*" and name not in (known := models.services):
+            raise ConfigError("aws.unmerged", name, f"botocore has no such service{hint(name, known)}")
+    return frozenset(names)
 
 
 def _checked_delay(definition: WaiterDefinition, delay: object) -> float:
