@@ -307,6 +307,6 @@ async def test_a_service_that_is_not_to_be_merged_is_asked_singly() -> None:
 
 
 async def test_a_service_that_there_is_not_cannot_be_left_unmerged() -> None:
-    with pytest.raises(ConfigError, match=r"aws\.unmerged = 'esc'.*did you mean 'ecs'"):
+    with pytest.raises(ConfigError, match=r"aws\.unmerged = 'esc'.*no such service, did you mean"):
         async with open_aws(AwsSettings(unmerged=("esc",))):
             pass

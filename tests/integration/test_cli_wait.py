@@ -235,6 +235,7 @@ def test_waiters_are_listed_shown_and_checked(tmp_path: Path) -> None:
     assert {"botocore", "shipped"} == {row["source"] for row in listed}
     assert "cluster_paused" in triggerd("waiters", "ls", "redshift").stdout
     shown = triggerd("waiters", "show", "glue", "job_complete").stdout
+    assert "with others of its kind by GetJobRuns, all in one call" in shown
     assert "triggerd wait glue job_complete JobName=... RunId=..." in shown
     assert re.search(r'success +path +JobRun.JobRunState +"SUCCEEDED"', shown)
     assert re.search(r"RunId +string +required", shown)

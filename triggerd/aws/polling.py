@@ -52,7 +52,7 @@ class Polling:
 
     async def poll(self, call: Call) -> set[Request]:
         """Make the call. Answers the requests of which a merged one said nothing: they are to be asked one by one."""
-        outcome = await self._ask(call, call.params, call.sent_s)
+        outcome = await self._ask(call, call.params, call.sent_s, call.waits)
         if call.lane.form is None:
             await self._read(call, outcome)
             return set()
@@ -61,14 +61,14 @@ class Polling:
             await asyncio.sleep(0)
         return singly
 
-    async def _ask(self, call: Call, params: Mapping[str, Any], sent_s: float) -> Outcome:
+    async def _ask(self, call: Call, params: Mapping[str, Any], sent_s: float, waits: int) -> Outcome:
         quota, shared = call.lane.line.quota, call.lane.shared
         told = False
         try:
             outcome = await self._transport.send(shared, call.operation, params)
             if outcome.result != "refused":  # it has reached the network
                 told, now_s = True, self._clock()
-                self._metrics.poll(shared.service, call.operation, outcome.result, call.waits, now_s - sent_s)
+                self._metrics.poll(shared.service, call.operation, outcome.result, waits, now_s - sent_s)
                 if outcome.result in ("ok", "aws_error"):
                     call.lane.line.lost_in_a_row = 0
                     quota.answered(sent_s, now_s)
@@ -137,7 +137,7 @@ class Polling:
             if merged.token is None or len(left) <= merged.pages:
                 break
             next_page = form.request(call.lane.common, call.ids, merged.token)
-            outcome = await self._ask(call, next_page, await self._allowed(call))
+            outcome = await self._ask(call, next_page, await self._allowed(call), 0)
             if outcome.result != "ok":
                 break
         call.lane.spent(merged.pages + (len(left) if merged.token is not None else 0), len(call.requests))

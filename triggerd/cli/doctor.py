@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 import msgspec
 
+from triggerd.aws.quotas import Quotas
+from triggerd.aws.waiters import ServiceModels, new_loader
 from triggerd.cli import exits
 from triggerd.cli.options import config_option, read_settings, redis_option
 from triggerd.cli.output import counted, print_table, printable, to_json
@@ -42,6 +44,7 @@ def doctor(ctx: click.Context, *, config: Path | None, redis: str | None, queues
     settings = read_settings(config, redis)
     if queues:
         settings = msgspec.structs.replace(settings, queues=queues)
+    Quotas(settings.aws, ServiceModels(new_loader()))  # a daemon would refuse a quota that there is not
     findings = asyncio.run(_examine(settings))
     if as_json:
         click.echo(to_json([asdict(finding) for finding in findings]))

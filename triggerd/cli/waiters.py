@@ -9,6 +9,7 @@ import click
 from botocore import xform_name
 
 from triggerd.aws.checks import Problem, check_file
+from triggerd.aws.forms import read_forms
 from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, new_loader
 from triggerd.cli import exits
 from triggerd.cli.options import config_option, read_settings
@@ -76,6 +77,7 @@ def show(service: str, waiter: str, *, config: Path | None, as_json: bool) -> No
             "means": definition.raw.get("description"),
             "asks": f"{definition.operation} every {for_people(definition.delay)}, "
             f"{counted(definition.max_attempts, 'time')} at most: {lasts}",
+            "together": _together(definition),
             "source": f"{definition.source}{f', {definition.file}' if definition.file else ''}",
         }
     )
@@ -127,6 +129,18 @@ def check(ctx: click.Context, paths: tuple[Path, ...], *, config: Path | None, a
 
 def _loader(config: Path | None) -> Waiters:
     return Waiters(read_settings(config).aws.waiter_folders, ServiceModels(new_loader()))
+
+
+def _together(definition: WaiterDefinition) -> str | None:
+    """By which call several such waits are polled; AWS asks for a permission of its own for it."""
+    for form in read_forms():
+        if form.answers(definition.service, definition.operation) and form.answer.covers_all(
+            definition.acceptors.reads
+        ):
+            many = f"up to {form.max} in one call" if form.ids else "all in one call"
+            end = f"; an ending is confirmed by {form.single}" if form.partial else ""
+            return f"with others of its kind by {form.merged}, {many}{end}"
+    return None
 
 
 def _name(definition: WaiterDefinition) -> str:
