@@ -10,8 +10,10 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.support.fake_aws import Answer, FakeAws
-from tests.support.merge_world import MODELS, World, ids_for, single_params, states_of, takes_many, waiters_of
+from tests.support.fake_aws import FakeAws
+from tests.support.merge_world import (
+    MODELS, World, ids_for, ids_in, serve, single_params, states_of, takes_many, waiters_of,
+)  # fmt: skip
 from triggerd.aws.forms import Form, Forms, read_forms
 from triggerd.aws.verdicts import decide
 from triggerd.aws.waits import method_name
@@ -36,7 +38,7 @@ async def _compare(form: Form, fake: FakeAws, client: Any) -> None:
     ids = [*itertools.islice(ids_for(form), 4)]
     here, states = ids[:3], itertools.cycle(states_of(form)[1:] or [{}])
     world = World(form, {one: next(states) for one in here})
-    _serve(fake, world)
+    serve(fake, world)
     asked = [[one] for one in ids] + ([[ids[2], ids[0]]] if takes_many(form) else [])
     places = [Forms(MODELS).find(form.service, form.single, single_params(form, mine)) for mine in asked]
     first = places[0]
@@ -44,7 +46,7 @@ async def _compare(form: Form, fake: FakeAws, client: Any) -> None:
     fake.seen.clear()
     page = form.read(await _call(client, form.merged, form.request(first.common, ids)))
     if form.ids:
-        assert _ids_in(fake.seen[-1].params, form.ids) == ids, "all of them have reached the server"
+        assert ids_in(fake.seen[-1].params, form.ids) == ids, "all of them have reached the server"
     for mine, place in zip(asked, places, strict=True):
         assert place is not None
         projected = form.project(page, place)
@@ -53,32 +55,6 @@ async def _compare(form: Form, fake: FakeAws, client: Any) -> None:
             continue
         assert projected is not None
         _assert_equal(form, projected, await _call(client, form.single, single_params(form, mine)))
-
-
-def _serve(fake: FakeAws, world: World) -> None:
-    form = world.form
-
-    def single(params: dict[str, Any]) -> Answer:
-        answer = world.single(_ids_in(params, form.id))
-        assert answer is not None
-        return answer
-
-    def merged(params: dict[str, Any]) -> Answer:
-        return world.merged(_ids_in(params, form.ids) if form.ids else None)
-
-    def either(params: dict[str, Any]) -> Answer:
-        return merged(params) if form.ids == form.id or not _ids_in(params, form.id) else single(params)
-
-    fake.script(form.single, single)
-    fake.script(form.merged, merged if form.merged != form.single else either)
-
-
-def _ids_in(params: Mapping[str, Any], parameter: str) -> list[str]:
-    name, _, filter_name = parameter.rstrip("]").partition("[")
-    value: Any = params.get(name, [])
-    if filter_name:
-        value = value[0]["Values"] if value and value[0]["Name"] == filter_name else []
-    return [value] if isinstance(value, str) else [*value]
 
 
 async def _call(client: Any, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from botocore.loaders import Loader
 from botocore.model import ListShape, Shape, StructureShape
 
-from tests.support.fake_aws import Fault
+from tests.support.fake_aws import Answer, FakeAws, Fault
 from triggerd.aws.acceptors import PATH_MATCHERS
 from triggerd.aws.forms import Form
 from triggerd.aws.projection import paths_read
@@ -165,3 +165,31 @@ def single_params(form: Form, ids: Sequence[str]) -> dict[str, Any]:
 def takes_many(form: Form) -> bool:
     members = MODELS.get(form.service).operation_model(form.single).input_shape.members
     return isinstance(members[form.id.partition("[")[0]], ListShape)
+
+
+def serve(fake: FakeAws, world: World) -> None:
+    """Let the fake answer from this world, whichever of the two operations it is asked."""
+    form = world.form
+
+    def single(params: dict[str, Any]) -> Answer:
+        answer = world.single(ids_in(params, form.id))
+        assert answer is not None
+        return answer
+
+    def merged(params: dict[str, Any]) -> Answer:
+        return world.merged(ids_in(params, form.ids) if form.ids else None)
+
+    def either(params: dict[str, Any]) -> Answer:
+        return merged(params) if form.ids == form.id or not ids_in(params, form.id) else single(params)
+
+    fake.script(form.single, single)
+    fake.script(form.merged, merged if form.merged != form.single else either)
+
+
+def ids_in(params: Mapping[str, Any], parameter: str) -> list[str]:
+    """The ids in a request; `parameter` as a form spells it."""
+    name, _, filter_name = parameter.rstrip("]").partition("[")
+    value: Any = params.get(name, [])
+    if filter_name:
+        value = value[0]["Values"] if value and value[0]["Name"] == filter_name else []
+    return [value] if isinstance(value, str) else [*value]
