@@ -18,7 +18,7 @@ from triggerd.daemon.outbox import Outbox, RunOutbox
 from triggerd.daemon.quarantine import Quarantine
 from triggerd.daemon.quarantine_suspect import Suspect
 from triggerd.daemon.runs import ABANDON_AFTER_S, Capacity, Run, RunTable, StopCause
-from triggerd.daemon.shape import END, encode_fired, finish, may_go_on, open_events, own_method
+from triggerd.daemon.shape import encode_end, encode_fired, finish, is_multi_event, may_go_on, open_events, own_method
 from triggerd.errors import EnvelopeError, LoadError, PoisonError, TriggerdError, message_of
 from triggerd.event import EventError
 from triggerd.logs import get_logger
@@ -31,6 +31,7 @@ ON_CANCEL_WITHIN_S = 30.0
 """For on_cancel(): several AWS calls; less than the 60 s after which a sweep ends the trigger without its daemon."""
 
 _ON_CANCEL = "on_cancel()"
+_TASK_NAME = "trigger run"  # of which trigger, its run knows: 100,000 names are 10 MB
 _NOT_OURS = (StopCause.EXPIRED, StopCause.STOPPING, StopCause.RELEASED, StopCause.REFUSED)
 
 log = get_logger("triggerd.runner")
@@ -58,7 +59,7 @@ class Runner:
         self._quarantine = quarantine
         self._loader, self._outbox = loader, RunOutbox(outbox, metrics)
         self._metrics, self.capacity = metrics, capacity
-        self._on_deaf = self._abandon  # one for all runs
+        self._on_deaf, self._store = self._abandon, self._checkpoint  # one of each for all runs
         self._loop: asyncio.AbstractEventLoop | None = None  # looked up once: it costs a system call (Python 3.11)
         self._log = log.bind()  # for every single run: a logger that is already made
         self.runs = RunTable()
@@ -94,98 +95,114 @@ class Runner:
     def _drive_from(self, run: Run, claimed: ClaimedTrigger | None, deaf: str = "") -> None:
         """Give a run its task, a plain one whatever trigger's code may be the current one."""
         loop = self._loop = self._loop or asyncio.get_running_loop()
-        run.task = asyncio.Task(self._run(run, claimed, deaf), loop=loop, name=f"trigger {run.id}")
+        run.task = asyncio.Task(self._run(run, claimed, deaf), loop=loop, name=_TASK_NAME)
 
     async def _run(self, run: Run, claimed: ClaimedTrigger | None, deaf: str = "") -> None:
         """A run's task: a trigger from its claim on, or what is left to do without the step that is `deaf`.
 
-        Whatever a trigger's code can raise, its caller hears, and its place becomes free.
+        Whatever a trigger's code can raise, its caller hears, and its place becomes free. Nothing but this frame stands
+        while a trigger waits, a hundred thousand times over: what comes before and after has its own.
         """
         try:
             if claimed is None:
                 containment.enter(run)
                 await self._carry_out(run, deaf)
-                return
-            run.trigger = await self._load(run, claimed)
-            del claimed  # the envelope is not needed any more, and a wait may last for days
-            if run.trigger is not None:
-                await self._attend(run, run.trigger)
-        except _AbandonedError:
-            return
-        except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and self._cut_off(run):
-                raise
-            if run.in_this_task:
-                await self._broken(run, error)
+            elif await self._begin(run, claimed):
+                del claimed  # the envelope is not needed any more, and a wait may last for days
+                try:
+                    while not run.over:
+                        await self._fired(run, await self._next(run))
+                except BaseException as error:  # noqa: BLE001 - it is raised anew where it is the process's end
+                    await self._wind_up(run, error)
+                else:
+                    await self._wind_up(run)
+        except BaseException as error:  # noqa: BLE001 - as there
+            await self._broken(run, error)
         finally:
             if run.in_this_task:
                 self._forget(run)
 
     async def _broken(self, run: Run, error: BaseException) -> None:
         """Something went wrong outside of run(): in the constructor, in a property, or in this very code."""
+        if isinstance(error, asyncio.CancelledError) and self.runs.cuts_off(run):
+            raise error
+        if isinstance(error, _AbandonedError) or not run.in_this_task:
+            return
         log.error("a run broke", trigger_id=run.id, error=message_of(error), exc_info=error)
         if not run.over:
             await self._outbox.end(run, "failed", described(error))
 
-    async def _load(self, run: Run, claimed: ClaimedTrigger) -> Any | None:
-        """The trigger, ready to run; None: it was buried and its caller told, or has ended in quarantine."""
+    async def _begin(self, run: Run, claimed: ClaimedTrigger) -> bool:
+        """Make the trigger ready to run. False: it was buried and its caller told, or has ended in quarantine."""
         try:
             envelope = self._loader.read(run, claimed.env)
             run.classpath = envelope.classpath
             if self._quarantine is not None and self._quarantine.suspects(claimed):
                 suspect = Suspect(run, claimed, envelope, self._outbox)
                 if not await self._quarantine.absolves(suspect):
-                    return None
+                    return False
                 claimed = suspect.claimed
             containment.enter(run)
             found = self._loader.known(envelope) or await self._loader.find(envelope)
+            run.classpath = found.classpath  # the one string for all runs of a class
             run.metrics = self._metrics.trigger(found.label)
             run.metrics.running += 1
-            context = RunContext(run, self._loader.aws, claimed.checkpoint, self._checkpoint)
-            return self._loader.build(found, envelope, context)
+            context = RunContext(run, self._loader.aws, claimed.checkpoint, self._store)
+            run.trigger = self._loader.build(found, envelope, context)
         except (EnvelopeError, LoadError, PoisonError) as error:
             await self._give_up(run, error)
-            return None
-
-    async def _attend(self, run: Run, trigger: Any) -> None:
-        """From a trigger that is ready to one that has ended and cleaned up."""
+            return False
         self._log.debug("trigger runs", trigger_id=run.id)
+        return True
+
+    def _next(self, run: Run) -> Awaitable[Any]:
+        """The trigger's next event."""
+        if run.events is None:
+            run.events = open_events(run.trigger)
+        run.interruptible = True  # the only place where `Run.stop` may cancel the task
+        return run.events.__anext__()
+
+    async def _fired(self, run: Run, fired: Any) -> None:
+        """Publish an event, before the generator goes on."""
+        self._came_back(run)
+        if run.cause is not None:
+            return  # stopped, whether the trigger obeyed or caught it and yielded all the same
+        final = not is_multi_event(run.trigger)
+        await self._outbox.publish(run, "fired", encode_fired(fired, run.resume, final=final), final=final)
+
+    async def _wind_up(self, run: Run, error: BaseException | None = None) -> None:
+        """From the last event, or what came in its place, to a trigger that has ended and cleaned up."""
         try:
-            if run.cause is None:
-                await self._drive(run, trigger)
+            try:
+                if error is not None:
+                    await self._broke_off(run, error)
+            finally:
+                if run.events is not None:
+                    await self._close(run, run.events)
             await self._carry_out(run)
         finally:
-            if cleanup := own_method(trigger, "cleanup"):
+            if cleanup := own_method(run.trigger, "cleanup"):
                 await self._bounded(run, cleanup, CLEAN_UP_WITHIN_S, "cleanup()")
 
-    async def _drive(self, run: Run, trigger: Any) -> None:
-        """Take event after event, each published before the generator goes on."""
-        events: Any = None
-        try:
-            multi_event = bool(getattr(trigger, "multi_event", False))
-            events = open_events(trigger)
-            while not run.over:
-                run.interruptible = True  # the only place where `Run.stop` may cancel the task
-                try:
-                    fired = await events.__anext__()
-                except StopAsyncIteration:
-                    fired = END
-                finally:
-                    self._came_back(run)
-                if run.cause is not None:
-                    break  # stopped, whether the trigger obeyed or caught it and yielded all the same
-                event, final = encode_fired(fired, run.resume, multi_event=multi_event)
-                await self._outbox.publish(run, "fired", event, final=final)
-        except _AbandonedError:
-            raise
-        except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and self._cut_off(run):
-                raise
-            if not run.over:
-                await self._fail(run, error)
-        finally:
-            if events is not None:
-                await self._close(run, events)
+    async def _broke_off(self, run: Run, error: BaseException) -> None:
+        """run() has ended or raised, or what it yielded cannot be published."""
+        ended = run.interruptible and isinstance(error, StopAsyncIteration)
+        if run.interruptible:
+            self._came_back(run)
+        cancelled = isinstance(error, asyncio.CancelledError)
+        if isinstance(error, _AbandonedError) or (cancelled and self.runs.cuts_off(run)):
+            raise error
+        if run.over:
+            return
+        if ended and is_multi_event(run.trigger):
+            await self._outbox.publish(run, "fired", encode_end(run.resume), final=True)
+            return
+        if ended:
+            error = TriggerdError("run() ended without yielding an event")
+        elif cancelled:
+            error = TriggerdError("run() raised CancelledError, and nobody had cancelled it")
+        log.warning("trigger failed", trigger_id=run.id, error=message_of(error), exc_info=error)
+        await self._outbox.end(run, "failed", described(error))
 
     def _came_back(self, run: Run) -> None:
         """The trigger's run() has yielded, ended or raised."""
@@ -194,13 +211,6 @@ class Runner:
             run.driver.uncancel()
         if not run.in_this_task:
             raise _AbandonedError
-
-    async def _fail(self, run: Run, error: BaseException) -> None:
-        """The trigger's failure, not ours."""
-        if isinstance(error, asyncio.CancelledError):
-            error = TriggerdError("run() raised CancelledError, and nobody had cancelled it")
-        log.warning("trigger failed", trigger_id=run.id, error=message_of(error), exc_info=error)
-        await self._outbox.end(run, "failed", described(error))
 
     async def _carry_out(self, run: Run, deaf: str = "") -> None:
         """What a stop asks for beyond the stop itself: the remote work's end, and the word to the caller."""
@@ -291,7 +301,7 @@ class Runner:
         ending = limit.end()
         if ours and not run.in_this_task:
             raise _AbandonedError
-        if ending and self._cut_off(run):
+        if ending and self.runs.cuts_off(run):
             raise asyncio.CancelledError
         if limit.expired:
             self._metrics.overran.inc()
@@ -299,12 +309,6 @@ class Runner:
         if problem is not None:
             log.warning("a trigger's step failed", what=problem)
         return problem
-
-    def _cut_off(self, run: Run) -> bool:
-        """Whether the current task was cancelled because the process ends, and not by the trigger's own code."""
-        while not self.runs.cut_off and run.driver.cancelling():
-            run.driver.uncancel()
-        return self.runs.cut_off
 
     def _forget(self, run: Run) -> None:
         containment.leave(run, self._metrics)
@@ -320,4 +324,6 @@ class Runner:
             self._metrics.released.labels(run.cause.value).inc()
             log.debug("run released", trigger_id=run.id, cause=run.cause.value)
         # Freed at once, not by the garbage collector, which hardly ever looks at what has lived for long.
-        run.task = run.trigger = None
+        run.task = None
+        if not run.abandoned:
+            run.trigger = run.events = None

@@ -2,7 +2,7 @@
 
 import asyncio
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol
 
 from triggerd.metrics import TriggerMetrics
@@ -43,7 +43,7 @@ class Run:
     """One trigger on its way to its outcome. Written by its own task and by `stop`, in one event loop."""
 
     __slots__ = ("_on_deaf", "abandoned", "cancelled_by", "cause", "classpath", "deadline_ms", "ended", "entry",
-                 "held", "id", "interruptible", "metrics", "resume", "seq", "settled", "settling", "spawned",
+                 "events", "held", "id", "interruptible", "metrics", "resume", "seq", "settled", "settling", "spawned",
                  "successor", "task", "trigger")  # fmt: skip
 
     def __init__(self, claimed: ClaimedTrigger, on_deaf: Callable[["Run", str], None]) -> None:
@@ -70,6 +70,7 @@ class Run:
         self.abandoned = False  # its code heeds no cancellation and was left to itself
         self.task: asyncio.Task[None] | None = None
         self.trigger: Any = None
+        self.events: AsyncIterator[Any] | None = None  # the generator of its run(), once that is asked for an event
         self._on_deaf = on_deaf
         self.held: Holder | None = None  # in quarantine: its code runs elsewhere
         # What the trigger itself started and has not ended yet; see `containment`.
@@ -200,6 +201,12 @@ class RunTable:
             return False
         ends_it = run.cause in (StopCause.CANCELLED, StopCause.STOPPING)
         return not run.over or run.settled or ends_it or run.successor is not None
+
+    def cuts_off(self, run: Run) -> bool:
+        """Whether the current task, one of this run, was cancelled as the process ends, not by the trigger."""
+        while not self.cut_off and run.driver.cancelling():
+            run.driver.uncancel()
+        return self.cut_off
 
     def when_ended(self, call: Callable[[Run], None]) -> None:
         """Have `call` called with each run that has left the table."""

@@ -10,9 +10,6 @@ from triggerd.event import encode_event
 from triggerd.logs import get_logger
 from triggerd.trigger import BaseTrigger
 
-END = object()
-"""In place of an event: run() has come to its end."""
-
 log = get_logger("triggerd.runner")
 
 
@@ -38,18 +35,22 @@ async def finish(events: Any) -> None:
         return
 
 
-def encode_fired(fired: Any, resume: bytes, *, multi_event: bool) -> tuple[bytes, bool]:
-    """The event envelope of what run() yielded, or of `END`, and whether it is the final one."""
-    payload, details = None, None
-    if fired is END:
-        if not multi_event:
-            raise TriggerdError("run() ended without yielding an event")
-    elif hasattr(fired, "payload"):
-        payload, details = fired.payload, getattr(fired, "details", None)
-    else:
+def is_multi_event(trigger: Any) -> bool:
+    """Whether it fires until its generator ends, and not once."""
+    return bool(getattr(trigger, "multi_event", False))
+
+
+def encode_fired(fired: Any, resume: bytes, *, final: bool) -> bytes:
+    """The event envelope of what run() yielded."""
+    if not hasattr(fired, "payload"):
         raise TriggerdError(f"run() yielded a {type(fired).__name__}, a TriggerEvent is expected")
-    final = fired is END or not multi_event
-    return encode_event(payload, resume=resume, details=details, fired_ms=wall_ms(), final=final), final
+    details = getattr(fired, "details", None)
+    return encode_event(fired.payload, resume=resume, details=details, fired_ms=wall_ms(), final=final)
+
+
+def encode_end(resume: bytes) -> bytes:
+    """The final event envelope of a trigger whose events are out."""
+    return encode_event(None, resume=resume, details=None, fired_ms=wall_ms(), final=True)
 
 
 def own_method(trigger: Any, name: str) -> Callable[[], Awaitable[object]] | None:
