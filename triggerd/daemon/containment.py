@@ -58,11 +58,14 @@ def run_of(task: asyncio.Task[Any]) -> Run | None:
 def installed() -> Iterator[None]:
     """Contain what triggers start on the running loop."""
     loop = asyncio.get_running_loop()
-    before = loop.get_task_factory()
+    before, hooks = loop.get_task_factory(), sys.get_asyncgen_hooks()
     loop.set_task_factory(_make_task)
+    # The loop would note every generator, 200 bytes each, to close those left at its end: runs close their own.
+    sys.set_asyncgen_hooks(firstiter=None)
     try:
         yield
     finally:
+        sys.set_asyncgen_hooks(*hooks)
         loop.set_task_factory(before)
 
 
