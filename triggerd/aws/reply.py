@@ -1,4 +1,4 @@
-"""Reads a plain answer: at once for acceptors where it is JSON as the model has it, in full when somebody asks."""
+"""Reads a plain answer: JSON as the model has it at once, XML where somebody looks, and all else as botocore does."""
 
 import re
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from botocore.awsrequest import HeadersDict
 from botocore.parsers import create_parser
 
 from triggerd.aws.wire import Answer
+from triggerd.aws.xml_view import Structures, View, tree
 
 # The request's own id, which differs in every answer. Only where the protocol puts it: a resource may have one, too.
 _REQUEST_ID = {
@@ -30,7 +31,9 @@ class Reader:
         self.parser = create_parser(protocol)
         self.plain = protocol in ("json", "rest-json") and self.shape is not None and _is_plain(self.shape, set())
         self._request_id = _REQUEST_ID.get(protocol)
-        self.ending = f"</{model.name}Response>".encode() if self._request_id else None
+        self.ending = f"</{model.name}Response>".encode() if self._request_id else b""
+        """Of an answer that is what it should be, and no page of a proxy's; empty where the answer's name varies."""
+        self._outer = Structures(self.parser).of(self.shape) if self.ending and self.shape is not None else None
         self._in_body = not any("location" in each.serialization for each in _members(self.shape).values())
 
     def read(self, answer: Answer) -> "Reply | None":
@@ -47,6 +50,39 @@ class Reader:
         if self._request_id is not None:
             body = self._request_id.sub(b"", body, count=1)
         return hash(body)
+
+    def parse(self, answer: Answer) -> dict[str, Any]:
+        """What botocore gives, as it is or in views. Raises what its parser does."""
+        parsed = self._view(answer.body)
+        if parsed is None:
+            parsed = self.parser.parse(
+                {
+                    "headers": HeadersDict(answer.headers()),
+                    "status_code": answer.status,
+                    "body": answer.body,
+                    "context": {"operation_name": self.operation},
+                },
+                self.shape,
+            )
+        else:
+            about = parsed.setdefault("ResponseMetadata", {})
+            about["HTTPStatusCode"], about["HTTPHeaders"] = answer.status, answer.headers()
+        parsed["ResponseMetadata"].update(self.metadata)
+        return parsed
+
+    def _view(self, body: bytes) -> dict[str, Any] | None:
+        """Views of XML; None: botocore has to parse it."""
+        if self._outer is None or not body.rstrip().endswith(self.ending):
+            return None
+        root = start = tree(body)
+        if root is None:
+            return None
+        wrapper = self.shape.serialization.get("resultWrapper")
+        if wrapper is not None:
+            start = self.parser._find_result_wrapped_shape(wrapper, root)  # noqa: SLF001 - as its own parse does
+        parsed = dict(View(self._outer, start))
+        self.parser._inject_response_metadata(root, parsed)  # noqa: SLF001 - likewise
+        return parsed
 
 
 class Reply:
@@ -69,7 +105,7 @@ class Reply:
         if isinstance(light, dict):
             light["ResponseMetadata"] = {"HTTPStatusCode": self._answer.status}
             self._light = light
-        elif self._reader.ending is None or not self._answer.body.rstrip().endswith(self._reader.ending):
+        elif not self._reader.ending or not self._answer.body.rstrip().endswith(self._reader.ending):
             self.full()
 
     @property
@@ -78,20 +114,9 @@ class Reply:
         return self.full() if self._light is None else self._light
 
     def full(self) -> Mapping[str, Any]:
-        """Exactly what botocore would have given."""
+        """What botocore would have given; exactly that once it is copied deeply."""
         if self._full is None:
-            reader, answer = self._reader, self._answer
-            parsed = reader.parser.parse(
-                {
-                    "headers": HeadersDict(answer.headers()),
-                    "status_code": answer.status,
-                    "body": answer.body,
-                    "context": {"operation_name": reader.operation},
-                },
-                reader.shape,
-            )
-            parsed["ResponseMetadata"].update(reader.metadata)
-            self._full = parsed
+            self._full = self._reader.parse(self._answer)
         return self._full
 
 
