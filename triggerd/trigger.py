@@ -64,7 +64,7 @@ class WaitState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How a wait goes, after each poll.
+    """How a wait goes, after each poll and where it is cancelled.
 
     Attributes:
         polls: How many answers of AWS it had.
@@ -74,6 +74,7 @@ class Progress:
         trouble: Why this poll brought no answer (a throttle, a network error); None where it did.
         budget_s: Seconds until the budget ends, below 0 where it has; None before the first answer.
         at_s: When this was so, by the monotonic clock.
+        cancelled: The wait was cancelled, and this is no poll.
     """
 
     polls: int
@@ -83,6 +84,7 @@ class Progress:
     trouble: str | None = None
     budget_s: float | None = None
     at_s: float = 0.0
+    cancelled: bool = False
 
     def state(self, now_s: float | None = None, now_ms: int | None = None) -> WaitState:
         """The state to give to `AwsContext.wait` as `restored`, in this process or another, now or later.
@@ -136,7 +138,8 @@ class AwsContext(Protocol):
             delay: Seconds between polls; the definition's own where None.
             max_attempts: With `delay` the budget of time; the definition's own where None.
             status_queries: JMESPath expressions; the first that finds a value in an answer gives `last_status`.
-            on_poll: Called after each poll, on the event loop; what it raises is logged and ignored.
+            on_poll: Called after each poll, and once more where the wait is cancelled, on the event loop; what it
+                raises is logged and ignored.
             restored: What `Progress.state` gave in an earlier run, as a list: the wait goes on with that budget
                 and those counts, and ends at the first answered poll where the budget has passed meanwhile.
                 Anything that is no state is logged, and the wait begins anew.

@@ -1,6 +1,7 @@
 """A wait that moves to another daemon goes on: same end of the budget, same counts, whatever the other's clock says."""
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -145,6 +146,21 @@ def test_what_is_no_state_is_refused(value: Any) -> None:
 # --- when AwsWaiterTrigger stores a checkpoint -------------------------------------------------------------------
 
 
+async def test_a_wait_that_is_cancelled_says_how_it_stands_then() -> None:
+    async with World() as world:
+        seen = Seen()
+        wait = world.start(shared(Client(RUNNING)), on_poll=seen.append)
+        await world.settle()
+        for _ in range(4):
+            await world.settle(1.0)
+        wait.cancel()
+        await world.settle()
+        assert [(progress.polls, progress.cancelled) for progress in seen] == [(1, False), (1, True)]
+        polled, stopped = seen
+        assert stopped.waited_s == pytest.approx(polled.waited_s + 4.0)
+        assert stopped.state(world.now_s, world.now_ms) == polled.state(world.now_s, world.now_ms)
+
+
 class Context(LocalContext):
     """`gate`: whether Redis answers. `aws` is a wait that the test polls by hand."""
 
@@ -153,6 +169,7 @@ class Context(LocalContext):
         self.gate, self.waiting = asyncio.Event(), asyncio.Event()
         self.gate.set()
         self.polled: Any = None
+        self.last: Progress | None = None
         self.given: Any = None
         self.over: asyncio.Future[WaitResponse] = asyncio.get_running_loop().create_future()
 
@@ -163,7 +180,17 @@ class Context(LocalContext):
     async def wait(self, *_: Any, **options: Any) -> WaitResponse:
         self.polled, self.given = options["on_poll"], options["restored"]
         self.waiting.set()
-        return await self.over
+        try:
+            return await self.over
+        except asyncio.CancelledError:
+            if self.last is not None:
+                self.polled(dataclasses.replace(self.last, cancelled=True))
+            raise
+
+    def answered(self, progress: Progress) -> None:
+        """One poll."""
+        self.last = progress
+        self.polled(progress)
 
     @property
     def counts(self) -> list[int]:
@@ -199,7 +226,7 @@ async def test_checkpoints_cost_the_logarithm_of_the_polls() -> None:
     context = Context()
     task = await _start(context)
     for polls in range(1, 1001):
-        context.polled(_answer(polls))
+        context.answered(_answer(polls))
         await _settle()
     assert context.counts == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
     assert len(asyncio.all_tasks()) == 2, "no task of its own at rest"
@@ -211,7 +238,7 @@ async def test_an_end_that_moved_by_more_than_a_delay_is_stored_at_once() -> Non
     context = Context()
     task = await _start(context)
     for polls, ends_s in [(1, 1000), (2, 1000), (3, 1009), (4, 1009), (5, 1018), (6, 1020), (7, 1020)]:
-        context.polled(_answer(polls, ends_s=ends_s))
+        context.answered(_answer(polls, ends_s=ends_s))
         await _settle()
     assert context.counts == [1, 2, 4, 6]
     await _stopped(task)
@@ -220,7 +247,7 @@ async def test_an_end_that_moved_by_more_than_a_delay_is_stored_at_once() -> Non
 async def test_an_answer_that_ends_the_wait_is_not_stored() -> None:
     context = Context()
     task = await _start(context)
-    context.polled(_answer(1, next_s=0.0))
+    context.answered(_answer(1, next_s=0.0))
     context.over.set_result(WaitResponse())
     assert (await task).payload["status"] == "success"
     assert context.checkpoints == []
@@ -232,7 +259,7 @@ async def test_a_restored_wait_gets_its_state_and_stores_it_again_when_the_polls
     task = await _start(context)
     assert context.given == stored
     for polls in range(6, 13):
-        context.polled(_answer(polls))
+        context.answered(_answer(polls))
         await _settle()
     assert context.counts == [12]
     await _stopped(task)
@@ -243,14 +270,14 @@ async def test_while_redis_is_away_the_newest_state_wins_and_the_wait_is_not_hel
     context.gate.clear()
     task = await _start(context)
     for polls in range(1, 10):
-        context.polled(_answer(polls))
+        context.answered(_answer(polls))
         await _settle()
     assert len(asyncio.all_tasks()) == 3, "one task, however much there is to store"
     context.gate.set()
     await _settle()
     assert context.counts == [1, 8]
     context.gate.clear()
-    context.polled(_answer(16))
+    context.answered(_answer(16))
     context.over.set_result(WaitResponse())
     assert (await task).payload["status"] == "success"
     assert asyncio.all_tasks() == {asyncio.current_task()}, "nothing is left behind"
@@ -263,7 +290,7 @@ async def test_a_checkpoint_that_fails_costs_the_wait_nothing() -> None:
 
     context = Failing()
     task = await _start(context)
-    context.polled(_answer(1))
+    context.answered(_answer(1))
     await _settle()
     await _stopped(task)
 

@@ -86,12 +86,12 @@ class Answers:
         if request is not None:
             request.discard(wait)
 
-    def report(self, wait: Wait, next_s: float, trouble: str | None = None) -> None:
-        """Tell the caller how its wait goes."""
+    def report(self, wait: Wait, next_s: float, trouble: str | None = None, *, cancelled: bool = False) -> None:
+        """Tell the caller how its wait goes, or where it stood when it was cancelled."""
         if wait.on_poll is None:
             return
         try:
-            wait.on_poll(wait.progress(self._clock(), next_s, trouble))
+            wait.on_poll(wait.progress(self._clock(), next_s, trouble, cancelled=cancelled))
         except Exception:
             log.debug("on_poll raised", exc_info=True)
 

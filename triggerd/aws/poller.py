@@ -123,6 +123,8 @@ class Poller:
         self.waits -= 1
         request, wait.request = wait.request, None
         if request is not None:
+            if wait.future is not None and wait.future.cancelled():
+                self._answers.report(wait, wait.due_s, request.trouble, cancelled=True)
             request.discard(wait)
             # One on its way to AWS is dropped when it comes back.
             if not request.waits and not request.on_its_way:

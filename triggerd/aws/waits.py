@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import json
+import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -201,7 +202,8 @@ class Wait:
         """
         used_up = self.is_last(sent_s)
         self.polls += 1
-        self.last_status = status or self.last_status
+        if status:
+            self.last_status = sys.intern(status)  # 100,000 waits see the same few
         if self.end_s is None:
             self.end_s = sent_s + self.span_s
         else:
@@ -222,11 +224,11 @@ class Wait:
             self.due_s = max(self.end_s, now_s + 0.9 * self.delay_s)
             self.slack_s = 0.0  # earlier, and it would not be the last one
 
-    def progress(self, now_s: float, next_s: float, trouble: str | None) -> Progress:
+    def progress(self, now_s: float, next_s: float, trouble: str | None, *, cancelled: bool = False) -> Progress:
         # What is late by now will have moved the end, once it is answered.
         budget_s = None if self.end_s is None else self.end_s + max(0.0, now_s - self.due_s) - now_s
         waited_s, next_poll_s = now_s - self.began_s, max(0.0, next_s - now_s)
-        return Progress(self.polls, self.last_status, waited_s, next_poll_s, trouble, budget_s, now_s)
+        return Progress(self.polls, self.last_status, waited_s, next_poll_s, trouble, budget_s, now_s, cancelled)
 
     def response(self, answer: Mapping[str, Any], now_s: float) -> WaitResponse:
         """The caller's own copy of the answer: others may have got the same one."""

@@ -43,6 +43,8 @@ class LiveLine:
 
     def polled(self, progress: Progress) -> None:
         """Called after each poll."""
+        if progress.cancelled:
+            return
         self._progress, self._polled_s = progress, monotonic_s()
         state = progress.last_status, progress.trouble is not None
         news = state not in (self._said, (None, False))

@@ -2,11 +2,11 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Any, Literal
 
 from triggerd.errors import AwsCallError, ConfigError, WaiterDefinitionError, WaitError, message_of
-from triggerd.trigger import BaseTrigger, Progress, TriggerEvent
+from triggerd.trigger import BaseTrigger, TriggerEvent, WaitResponse
 from triggerd.triggers.cancel_calls import CancelCall, is_over, ready_made, refusals
 from triggerd.triggers.wait_checkpoints import WaitCheckpoints
 
@@ -80,7 +80,6 @@ class AwsWaiterTrigger(BaseTrigger):
         self.failure_message = _text("failure_message", failure_message)
         self.status_message = _text("status_message", status_message)
         self.cancel_call = _cancel_call(cancel_call)
-        self._checkpoints: WaitCheckpoints | None = None  # an attribute that comes later costs each wait 700 bytes
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Arguments that equal their defaults are left out: an envelope is stored and sent for every wait."""
@@ -99,20 +98,9 @@ class AwsWaiterTrigger(BaseTrigger):
         return "triggerd.triggers.aws.AwsWaiterTrigger", kwargs
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        checkpoints = self._checkpoints = WaitCheckpoints(self.context)
+        checkpoints = WaitCheckpoints(self.context, self.status_message)
         try:
-            response = await self.context.aws.wait(
-                self.service,
-                self.waiter_name,
-                self.waiter_args,
-                delay=self.delay,
-                max_attempts=self.max_attempts,
-                connection=self.connection,
-                region=self.region,
-                status_queries=self.status_queries,
-                on_poll=self._polled,
-                restored=checkpoints.restored(),
-            )
+            response = await self._wait(checkpoints)
         except asyncio.CancelledError:
             await checkpoints.stop()
             raise
@@ -126,6 +114,20 @@ class AwsWaiterTrigger(BaseTrigger):
         finally:
             await checkpoints.close()
         yield event
+
+    def _wait(self, checkpoints: WaitCheckpoints) -> Awaitable[WaitResponse]:
+        return self.context.aws.wait(
+            self.service,
+            self.waiter_name,
+            self.waiter_args,
+            delay=self.delay,
+            max_attempts=self.max_attempts,
+            connection=self.connection,
+            region=self.region,
+            status_queries=self.status_queries,
+            on_poll=checkpoints,
+            restored=checkpoints.restored(),
+        )
 
     async def on_cancel(self) -> None:
         """Make the `cancel_call`, or the ready-made ones: all of them are tried.
@@ -160,13 +162,6 @@ class AwsWaiterTrigger(BaseTrigger):
             details |= {"last_status": error.last_status, "polls": error.polls, "waited_s": error.waited_s}
         details["error_code"] = error.aws_code if isinstance(error, WaitError) else None
         return TriggerEvent({"status": "error", "message": message, self.return_key: self.return_value}, details)
-
-    def _polled(self, progress: Progress) -> None:
-        if self._checkpoints is not None:
-            self._checkpoints.polled(progress)
-        self.context.log.debug(
-            self.status_message, status=progress.last_status, polls=progress.polls, trouble=progress.trouble
-        )
 
 
 async def _make(client: Any, call: CancelCall) -> list[str]:
