@@ -18,8 +18,8 @@ from triggerd.settings import AwsSettings
 
 # Lanes looked at in one go: after a pause of the whole process everything is due, and the loop must not stall.
 _LANES_AT_ONCE = 1000
-# One quota that AWS serves slowly may not hold every place.
-_LINES_AT_LEAST = 4
+# Quotas that AWS serves slowly, however many, may not hold every place: each gets as many as half of the free ones.
+_PART_OF_FREE = 2
 _LONG_POLL_SPARE_S = 5.0
 
 
@@ -121,7 +121,8 @@ class Schedule:
         turn = deque(self._waiting)
         while turn and self._in_flight < self._settings.max_concurrent_calls:
             line = turn.popleft()
-            if line.in_flight >= max(1, self._settings.max_concurrent_calls // _LINES_AT_LEAST):
+            free = self._settings.max_concurrent_calls - self._in_flight
+            if line.in_flight >= max(1, free // _PART_OF_FREE):
                 continue
             lane = self._first_due(line, now_s)
             pause_s = line.quota.take(now_s) if lane else 0.0
