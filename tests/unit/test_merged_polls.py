@@ -205,10 +205,32 @@ async def test_a_throttled_or_unanswered_merged_call_fails_no_wait_and_is_sent_m
             await world.settle(1)
         assert not any(wait.done() for wait in waits)
     tasks.fault, tasks.status = None, dict.fromkeys(tasks.status, "STOPPED")
+    client.calls.clear()
     for _ in range(120):
         await world.settle(1)
     assert all(wait.done() and not wait.exception() for wait in waits)
+    assert not any("merge" in result for result in world.results), "the single calls had no answer either"
     assert {len(params["tasks"]) for _, params in client.calls} == {50}
+
+
+async def test_merged_calls_that_alone_stay_unanswered_give_way_to_single_ones_for_a_while(world: World) -> None:
+    executions = Executions(20)
+    executions.list_fault = ReadTimeoutError(endpoint_url="http://x")
+    client = AnyClient(executions)
+    waits = wait_for_executions(world, client, 20)
+    for _ in range(60):
+        await world.settle(1)
+    assert client.count("list_executions") == 3  # the third one after a single call was answered
+    assert client.count("describe_execution") >= 60
+    assert world.results["merge error"] == 1
+    executions.list_fault = None
+    for _ in range(60):
+        await world.settle(1)
+    client.calls.clear()
+    for _ in range(12):
+        await world.settle(1)
+    assert (client.count("list_executions") >= 1, client.count("describe_execution")) == (True, 0)
+    await ended(*waits)
 
 
 async def test_a_merged_answer_that_the_form_cannot_read_is_asked_for_singly(world: World) -> None:

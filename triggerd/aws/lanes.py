@@ -11,6 +11,8 @@ from triggerd.aws.forms import Form
 from triggerd.aws.waits import Request
 
 _LEAST = 2
+# After so many merged calls in a row without any answer it may be they that are at fault, and not AWS that is away.
+_UNANSWERED = 2
 # Of a call that answers them all: so many are read without holding up the others for long.
 _AT_ONCE = 2000
 
@@ -22,8 +24,8 @@ class Lane:
     nowhere while it has no request to send.
     """
 
-    __slots__ = ("_due", "common", "form", "least", "line", "lined_up", "listing", "members", "next_s", "operation",
-                 "shared")  # fmt: skip
+    __slots__ = ("_due", "_unanswered", "answered_singly_s", "common", "form", "least", "line", "lined_up",
+                 "listing", "members", "next_s", "operation", "shared")  # fmt: skip
 
     def __init__(
         self, shared: SharedClient, operation: str, line: "Line", form: Form | None, common: Mapping[str, Any]
@@ -40,6 +42,8 @@ class Lane:
         self.listing = False  # a call that answers all of its requests is under way
         self.least = _LEAST  # requests from which on a merged call costs less than single ones
         self._due: list[tuple[float, Request]] = []
+        self._unanswered = 0  # merged calls in a row
+        self.answered_singly_s = float("inf")  # when a single call was, after these
 
     @property
     def due_s(self) -> float:
@@ -86,6 +90,20 @@ class Lane:
         for more requests next time, and try again with fewer after that.
         """
         self.least = calls + 1 if calls > requests else max(_LEAST, self.least - 1)
+
+    def unanswered(self) -> bool:
+        """A merged call had no answer. Whether a request is to be asked singly, to see what is at fault."""
+        self._unanswered += 1
+        return self._unanswered >= _UNANSWERED
+
+    def single_answered(self, now_s: float) -> None:
+        """A single call of a request that belongs here was answered."""
+        if self._unanswered >= _UNANSWERED:
+            self.answered_singly_s = min(self.answered_singly_s, now_s)
+
+    def merged_answered(self) -> None:
+        """A merged call was answered, or is not made for a while."""
+        self._unanswered, self.answered_singly_s = 0, float("inf")
 
     def _first(self, now_s: float) -> Request | None:
         if self.due_s == float("inf"):

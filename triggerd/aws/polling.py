@@ -91,6 +91,7 @@ class Polling:
         [request] = call.requests
         if outcome.result in ("ok", "aws_error"):
             request.alone = request.alone and outcome.result != "ok"
+            request.home.single_answered(self._clock())
             await self._answers.deliver(request, outcome, call.sent_s, self._answers.jitter())
         else:
             self._answers.lost(request, outcome)
@@ -98,6 +99,7 @@ class Polling:
     async def _read_merged(self, call: Call, outcome: Outcome) -> set[Request]:
         if outcome.result == "ok":
             self._switches.answered(call.lane)
+            call.lane.merged_answered()
             try:
                 return await self._read_pages(call, outcome)
             except Exception:
@@ -105,14 +107,16 @@ class Polling:
                 log.exception("merged answer not understood: %s.%s", call.lane.shared.service, call.operation)
                 self._switches.failed(call.lane, self._clock(), denied=False)
                 return set(call.requests)
-        if outcome.result == "throttled" or (outcome.result == "unavailable" and not outcome.response):
+        unanswered = outcome.result == "unavailable" and not outcome.response
+        if outcome.result == "throttled" or (unanswered and call.sent_s <= call.lane.answered_singly_s):
             for request in call.requests:
                 self._answers.lost(request, outcome)
-            return set()
+            return set(call.requests[:1]) if unanswered and call.lane.unanswered() else set()
         self._give_up_merging(call, outcome)
         return set(call.requests)
 
     def _give_up_merging(self, call: Call, outcome: Outcome) -> None:
+        call.lane.merged_answered()
         error = outcome.response.get("Error", {})
         denied = any(word in str(error.get("Code", "")) for word in _DENIED)
         why = "denied" if denied else "error"
