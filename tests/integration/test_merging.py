@@ -12,7 +12,15 @@ from botocore.exceptions import ClientError
 
 from tests.support.fake_aws import FakeAws
 from tests.support.merge_world import (
-    MODELS, World, ids_for, ids_in, serve, single_params, states_of, takes_many, waiters_of,
+    MODELS,
+    World,
+    ids_for,
+    ids_in,
+    serve,
+    single_params,
+    states_of,
+    takes_many,
+    waiters_of,
 )  # fmt: skip
 from triggerd.aws.forms import Form, Forms, read_forms
 from triggerd.aws.verdicts import decide

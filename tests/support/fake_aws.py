@@ -49,7 +49,15 @@ class Drop:
     """The connection is cut without an answer."""
 
 
-Answer = Mapping[str, Any] | Fault | Drop
+@dataclass(frozen=True)
+class Raw:
+    """These bytes, whatever they are; with `pause_s` between any two of ten pieces."""
+
+    body: bytes
+    pause_s: float = 0.0
+
+
+Answer = Mapping[str, Any] | Fault | Drop | Raw
 Scripted = Answer | Callable[[dict[str, Any]], Answer]
 
 
@@ -141,6 +149,8 @@ class FakeAws:
             if request.transport is not None:
                 request.transport.close()
             return web.Response()
+        if isinstance(answer, Raw):
+            return await _raw(request, answer)
         return _fault(operation, answer) if isinstance(answer, Fault) else _answer(operation, answer)
 
     def _answer_to(self, operation: str, params: dict[str, Any]) -> Answer:
@@ -180,6 +190,17 @@ class FakeAws:
 
     def _named(self, name: str) -> OperationModel:
         return self._operations[name]
+
+
+async def _raw(request: web.Request, answer: Raw) -> web.StreamResponse:
+    response = web.StreamResponse()
+    response.content_length = len(answer.body)
+    await response.prepare(request)
+    size = len(answer.body) // 10 + 1
+    for begin in range(0, len(answer.body), size):
+        await response.write(answer.body[begin : begin + size])
+        await asyncio.sleep(answer.pause_s)
+    return response
 
 
 def _is_xml(operation: OperationModel) -> bool:
