@@ -6,6 +6,7 @@ every ratio is worked out run by run before its median is taken.
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import platform
@@ -176,6 +177,15 @@ class LoopLag:
             wanted_s = monotonic_s() + self.EVERY_S
             await asyncio.sleep(self.EVERY_S)
             self.lags_ms.append(1000 * max(0.0, monotonic_s() - wanted_s))
+
+
+def collect_as_the_daemon_does() -> None:
+    """Set the garbage collector as the daemon does, which is where `aws.wait` runs; call it when all is loaded."""
+    from triggerd.daemon.daemon import _GC_THRESHOLDS  # noqa: PLC0415 - half a second that few programs need
+
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def on_uvloop(program: Any) -> Any:

@@ -16,11 +16,10 @@ from aiobotocore.session import get_session
 
 from bench.fake_aws import ask, settings
 from bench.fake_services import NEVER_MS, SERVICES
-from bench.harness import LoopLag, cpu_s, on_uvloop, rss_bytes
+from bench.harness import LoopLag, collect_as_the_daemon_does, cpu_s, on_uvloop, rss_bytes
 from bench.polls import stock_waiter
 from triggerd.aws.local import open_aws
 from triggerd.clock import monotonic_s
-from triggerd.daemon.daemon import _GC_THRESHOLDS
 from triggerd.settings import QuotaSettings
 
 SERVICE, DELAY_S = "ecs", 30.0
@@ -38,8 +37,7 @@ async def engine(url: str, waits: int) -> AsyncIterator[Start]:
     known = SERVICES[SERVICE]
     async with open_aws(settings(url, quotas=QUOTAS)) as aws:
         await aws.wait(SERVICE, known.waiter, known.arguments(waits, waits, 0))
-        gc.freeze()  # as the daemon does, which is where `aws.wait` runs
-        gc.set_threshold(*_GC_THRESHOLDS)
+        collect_as_the_daemon_does()
 
         def start(number: int) -> Awaitable[Any]:
             return aws.wait(
