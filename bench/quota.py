@@ -101,9 +101,9 @@ async def within_quota(url: str, side: str, told: argparse.Namespace) -> dict[st
     async with open_aws(settings(url, **SIDES[side]), lags) as aws, LoopLag() as loop:
         waits = Waits(aws, told)
         await waits.start([NEVER_MS])  # has the client built, and is not counted
-        while not lags.results:
-            await asyncio.sleep(0.05)
+        await asyncio.sleep(1.0)
         collect_as_the_daemon_does()
+        await asyncio.sleep(0.1)
         loop.take()
         await waits.start([NEVER_MS] * told.waits)
         await asyncio.sleep(told.seconds)
