@@ -171,7 +171,7 @@ async def test_answers_that_are_huge_or_dribble_in_are_read_and_let_go(fake: Fak
         tracemalloc.start()
         for queries.merged in (Raw(huge.encode()), Raw(huge.encode(), pause_s=0.02)):
             before = fake.calls[MERGED]
-            await eventually(lambda before=before: fake.calls[MERGED] >= before + 3)  # type: ignore[misc]
+            await eventually(lambda before=before: fake.calls[MERGED] >= before + 2)  # type: ignore[misc]
         queries.merged = None
         before = fake.calls[MERGED]
         await eventually(lambda: fake.calls[MERGED] >= before + 2)
