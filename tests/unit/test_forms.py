@@ -132,6 +132,12 @@ def test_an_error_code_for_a_missing_id_is_known_from_the_model_or_a_waiter(form
     assert "{ids}" in form.answer.message
 
 
+@each_form
+def test_a_place_knows_the_parameters_of_its_single_call(form: Form) -> None:
+    for ids in (some_ids(form, 1), some_ids(form, 3 if takes_many(form) else 1)):
+        assert place_of(form, ids).params == single_params(form, ids)
+
+
 def test_ec2_is_never_asked_for_many_by_ids_of_which_one_unknown_fails_the_call() -> None:
     for form in FORMS:
         if form.service == "ec2":

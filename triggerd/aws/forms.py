@@ -2,6 +2,7 @@
 against botocore's models; how an answer is taken apart again is `projection`.
 """
 
+import copy
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -99,6 +100,13 @@ class Form(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True, e
             params[self.token] = token
         return params
 
+    def single_request(self, common: Mapping[str, Any], ids: Sequence[str], *, listed: bool) -> dict[str, Any]:
+        """The parameters of the single call for these ids; `listed`: it takes a list of them."""
+        name, filter_name = self._asks_one
+        value: Any = [*ids] if listed else ids[0]
+        params = {key: value for key, value in common.items() if key not in self.derived}
+        return {**params, name: [{"Name": filter_name, "Values": [*ids]}] if filter_name else value}
+
     def read(self, response: Mapping[str, Any], before: Page | None = None) -> Page:
         """Index an answer by id, once for all its requests; together with the pages `before` it, which it uses up."""
         token = response.get(self.token) if self.token else None
@@ -122,6 +130,10 @@ class Form(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True, e
         ids = (value,) if isinstance(value, str) else tuple(value or ())
         fits = ids and len(ids) <= self.max_ids and all(map(self._fits, ids))
         return ids if fits and len({*map(self.answer.name, ids)}) == len(ids) else None
+
+    def takes_list(self, params: Mapping[str, Any]) -> bool:
+        """Whether the single call takes a list of ids."""
+        return not isinstance(params[self._asks_one[0]], str)
 
     def common_in(self, params: Mapping[str, Any], ids: Sequence[str]) -> Mapping[str, Any] | None:
         """The parameters that all requests of a merged call share; None where these ids do not share them."""
@@ -168,12 +180,13 @@ def _filter_values(value: Any, filter_name: str) -> Any:
 class Siblings:
     """What the requests of one merged call share. The same object for all places with the same `key`."""
 
-    __slots__ = ("__weakref__", "common", "form", "key")
+    __slots__ = ("__weakref__", "common", "form", "key", "listed")
 
-    def __init__(self, form: Form, common: Mapping[str, Any], key: str) -> None:
+    def __init__(self, form: Form, common: Mapping[str, Any], key: str, *, listed: bool) -> None:
         self.form = form
         self.common = common
         self.key = key
+        self.listed = listed  # the single call takes a list of ids
 
 
 class Place:
@@ -200,6 +213,11 @@ class Place:
     def key(self) -> str:
         return self.siblings.key
 
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters of the single call, made anew: there are 100,000 requests, and they are hardly ever asked."""
+        return self.form.single_request(self.common, self.ids, listed=self.siblings.listed)
+
 
 @cache
 def read_forms() -> tuple[Form, ...]:
@@ -225,7 +243,7 @@ class Forms:
                 continue
             common = form.common_in(params, ids)
             if common is not None:
-                return Place(self._siblings(form, common), ids)
+                return Place(self._siblings(form, common, params), ids)
         return None
 
     def _of(self, service: str, operation: str) -> list[Form]:
@@ -237,10 +255,12 @@ class Forms:
             self._by_operation[(service, operation)] = found
         return found
 
-    def _siblings(self, form: Form, common: Mapping[str, Any]) -> Siblings:
+    def _siblings(self, form: Form, common: Mapping[str, Any], params: Mapping[str, Any]) -> Siblings:
         text = json.dumps(common, sort_keys=True, default=repr) if common else ""
         key = f"{form.service} {form.single} {form.id} {text}"
         found = self._siblings_by_key.get(key)
         if found is None:
-            found = self._siblings_by_key[key] = Siblings(form, common, key)
+            listed = form.takes_list(params)
+            # A copy: they last longer than the request that comes first, whose caller goes on with its own.
+            found = self._siblings_by_key[key] = Siblings(form, copy.deepcopy(common), key, listed=listed)
         return found

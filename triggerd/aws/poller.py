@@ -102,11 +102,11 @@ class Poller:
         now_s = self._clock()
         wait.begin(now_s, self._wall_clock())
         self.waits += 1
-        own, operation = packed(params), wait.definition.operation
-        key = request_key(shared, operation, own, place)
+        own, operation = place or packed(params), wait.definition.operation
+        key = request_key(shared, operation, own)
         request = self._requests.get(key)
         if request is None:
-            request = self._requests[key] = Request(key, operation, own, place)
+            request = self._requests[key] = Request(key, operation, own)
             self._schedule.enter(request)
             wait.due_s = now_s + (_GATHER_S if place else 0.0)
         wait.request = request

@@ -28,15 +28,15 @@ class Request:
     """
 
     __slots__ = ("_one", "_others", "_params", "alone", "due_s", "failures", "home", "key", "lane", "on_its_way",
-                 "operation", "place", "read", "sent_s", "slack_s", "trouble", "unreachable")  # fmt: skip
+                 "operation", "read", "sent_s", "slack_s", "trouble", "unreachable")  # fmt: skip
 
-    def __init__(self, key: "RequestKey", operation: str, params: "Params", place: Place | None) -> None:
+    def __init__(self, key: "RequestKey", operation: str, params: "Params | Place") -> None:
         """
         Args:
-            place: Its place in a merged call; None: it is sent as it is.
+            params: Its parameters, or its place in a merged call, which knows them.
         """
         self.key = key
-        self.operation, self._params, self.place = operation, params, place
+        self.operation, self._params = operation, params
         # Nearly always there is one wait, and a set of one would be a third of a request.
         self._one: Wait | None = None
         self._others: set[Wait] | None = None
@@ -65,7 +65,14 @@ class Request:
     @property
     def params(self) -> Mapping[str, Any]:
         """The parameters of the single call."""
+        if isinstance(self._params, Place):
+            return self._params.params
         return json.loads(self._params) if isinstance(self._params, str) else self._params
+
+    @property
+    def place(self) -> Place | None:
+        """Its place in a merged call; None: it is sent as it is."""
+        return self._params if isinstance(self._params, Place) else None
 
     @property
     def waits(self) -> "Sequence[Wait]":
@@ -111,13 +118,13 @@ def packed(params: Mapping[str, Any]) -> Params:
 _ENCODER = json.JSONEncoder(sort_keys=True)
 
 
-def request_key(shared: SharedClient, operation: str, params: Params, place: Place | None = None) -> RequestKey:
+def request_key(shared: SharedClient, operation: str, params: Params | Place) -> RequestKey:
     """Equal for requests that AWS cannot tell apart: same client (so same identity and region), same call.
 
     And the same way of merging: one wait may read what a merged answer lacks, while another does not.
     """
-    if place is not None:
-        return shared, place.key, place.ids
+    if isinstance(params, Place):
+        return shared, params.key, params.ids
     if isinstance(params, str):
         return shared, operation, params
     text = json.dumps(params, sort_keys=True, default=lambda value: [type(value).__name__, repr(value)])
