@@ -200,7 +200,8 @@ async def test_a_throttled_or_unanswered_merged_call_fails_no_wait_and_is_sent_m
     tasks = Tasks(50)
     client = AnyClient(tasks)
     waits = wait_for_tasks(world, client, 50, max_attempts=3)
-    for tasks.fault in (fault("ThrottlingException"), ReadTimeoutError(endpoint_url="http://x"), fault("X", 429)):
+    away = ReadTimeoutError(endpoint_url="http://x"), fault("InternalFailure", 500)
+    for tasks.fault in (fault("ThrottlingException"), *away, fault("X", 429)):
         for _ in range(300):
             await world.settle(1)
         assert not any(wait.done() for wait in waits)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from triggerd.aws.answers import Answers
@@ -107,7 +108,9 @@ class Polling:
                 log.exception("merged answer not understood: %s.%s", call.lane.shared.service, call.operation)
                 self._switches.failed(call.lane, self._clock(), denied=False)
                 return set(call.requests)
-        unanswered = outcome.result == "unavailable" and not outcome.response
+        unanswered = outcome.result == "unavailable"
+        if unanswered:  # what a 5xx says is of the merged call, and no acceptor's business
+            outcome = replace(outcome, answer={})
         if outcome.result == "throttled" or (unanswered and call.sent_s <= call.lane.answered_singly_s):
             for request in call.requests:
                 self._answers.lost(request, outcome)
