@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-import jmespath
 from botocore.waiter import is_valid_waiter_error
 from jmespath.exceptions import JMESPathError
 
+from triggerd.aws.paths import Expression
 from triggerd.errors import WaiterDefinitionError
 
 State = Literal["success", "failure", "retry"]
@@ -26,9 +26,9 @@ _NOT_SEARCHED = object()
 
 
 @lru_cache(maxsize=4096)
-def compiled(expression: str) -> Any:
+def compiled(expression: str) -> Expression:
     """A JMESPath expression, parsed once. Raises JMESPathError."""
-    return jmespath.compile(expression)
+    return Expression(expression)
 
 
 @dataclass(frozen=True, slots=True)
