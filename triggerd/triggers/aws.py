@@ -12,6 +12,10 @@ from triggerd.triggers.wait_checkpoints import WaitCheckpoints
 
 _FAILURE_MESSAGE = "AWS wait failed"
 _STATUS_MESSAGE = "AWS wait goes on"
+_ARGUMENTS = (
+    "service", "waiter_name", "waiter_args", "delay", "max_attempts", "connection", "region", "return_key",
+    "return_value", "status_queries", "failure_message", "status_message", "cancel_call",
+)  # fmt: skip
 # A wait may be for 100 tasks, and all of them are to be stopped within the 30 s that a cancel has.
 _CANCEL_CALLS_AT_ONCE = 10
 
@@ -46,6 +50,18 @@ class AwsWaiterTrigger(BaseTrigger):
         TypeError, ValueError: An argument cannot be used.
     """
 
+    # A wait holds what it was told; what it was not told stands here once, and not in each of 100,000.
+    delay: float | None = None
+    max_attempts: int | None = None
+    connection: str = "default"
+    region: str | None = None
+    return_key: str = "value"
+    return_value: Any = None
+    status_queries: tuple[str, ...] = ()
+    failure_message: str = _FAILURE_MESSAGE
+    status_message: str = _STATUS_MESSAGE
+    cancel_call: tuple[str, dict[str, Any]] | Literal[False] | None = None
+
     def __init__(
         self,
         service: str,
@@ -68,33 +84,28 @@ class AwsWaiterTrigger(BaseTrigger):
         self.service = _text("service", service)
         self.waiter_name = _text("waiter_name", waiter_name)
         self.waiter_args = _mapping("waiter_args", waiter_args)
-        self.delay = _number("delay", delay)
-        self.max_attempts = _attempts(max_attempts)
-        self.connection = _text("connection", connection)
-        self.region = region if region is None else _text("region", region)
-        self.return_key = _text("return_key", return_key)
-        if self.return_key in ("status", "message"):
-            raise ValueError(f"return_key {self.return_key!r} is a key of the payload already")
-        self.return_value = return_value
-        self.status_queries = tuple(_text("status_queries", query) for query in status_queries)
-        self.failure_message = _text("failure_message", failure_message)
-        self.status_message = _text("status_message", status_message)
-        self.cancel_call = _cancel_call(cancel_call)
+        if return_key in ("status", "message"):
+            raise ValueError(f"return_key {return_key!r} is a key of the payload already")
+        optional = {
+            "delay": _number("delay", delay),
+            "max_attempts": _attempts(max_attempts),
+            "connection": _text("connection", connection),
+            "region": region if region is None else _text("region", region),
+            "return_key": _text("return_key", return_key),
+            "return_value": return_value,
+            "status_queries": tuple(_text("status_queries", query) for query in status_queries),
+            "failure_message": _text("failure_message", failure_message),
+            "status_message": _text("status_message", status_message),
+            "cancel_call": _cancel_call(cancel_call),
+        }
+        for name, value in optional.items():
+            default = getattr(AwsWaiterTrigger, name)
+            if type(value) is not type(default) or value != default:
+                setattr(self, name, value)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Arguments that equal their defaults are left out: an envelope is stored and sent for every wait."""
-        kwargs: dict[str, Any] = {
-            "service": self.service, "waiter_name": self.waiter_name, "waiter_args": self.waiter_args,
-        }  # fmt: skip
-        optional = {
-            "delay": None, "max_attempts": None, "connection": "default", "region": None, "return_key": "value",
-            "return_value": None, "status_queries": (), "failure_message": _FAILURE_MESSAGE,
-            "status_message": _STATUS_MESSAGE, "cancel_call": None,
-        }  # fmt: skip
-        for name, default in optional.items():
-            value = getattr(self, name)
-            if type(value) is not type(default) or value != default:
-                kwargs[name] = value
+        kwargs = {name: self.__dict__[name] for name in _ARGUMENTS if name in self.__dict__}
         return "triggerd.triggers.aws.AwsWaiterTrigger", kwargs
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
