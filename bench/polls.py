@@ -11,6 +11,7 @@ The sides, for each protocol that AWS speaks:
     aiohttp POST     the bytes alone: no signature, nothing parsed
 
 Ours are measured over some seconds in which each wait polls once a second; the stock sides work off a number of polls.
+The garbage collector is set as in the daemon, for all of them.
 """
 
 import argparse
@@ -32,7 +33,16 @@ from botocore.waiter import WaiterModel
 
 from bench.fake_aws import FakeAws, ask, settings
 from bench.fake_services import NEVER_MS, SERVICES
-from bench.harness import Figures, Target, cpu_s, isolate, on_uvloop, parser, report
+from bench.harness import (
+    Figures,
+    Target,
+    collect_as_the_daemon_does,
+    cpu_s,
+    isolate,
+    on_uvloop,
+    parser,
+    report,
+)
 from triggerd.aws.local import open_aws
 from triggerd.aws.waiters import ServiceModels, Waiters, new_loader
 from triggerd.clock import monotonic_s
@@ -82,6 +92,7 @@ async def ours(url: str, service: str, side: str, told: argparse.Namespace) -> d
             await asyncio.sleep(0.05)
             if monotonic_s() > end_s or any(task.done() for task in tasks):
                 raise RuntimeError(f"{service}, {side}: not all have polled: {_end_of(tasks)}")
+        collect_as_the_daemon_does()
         served, calls, spent_s = await _served(url, side, polls), polls.calls, cpu_s()
         with _profiled(f"{service}, {side}", told.profile):
             await asyncio.sleep(told.seconds)
@@ -124,6 +135,7 @@ async def stock(url: str, service: str, polls: int) -> dict[str, dict[str, float
         client.meta.events.register("before-send", lambda request, **_: sent.append(request), unique_id="keep")
         await call(**asked[0])
         client.meta.events.unregister("before-send", unique_id="keep")
+        collect_as_the_daemon_does()
         found = {"stock client": await _per_poll(polls, _IN_FLIGHT, lambda number: call(**asked[number]))}
         waiter = stock_waiter(client, service)
         attempts = 10

@@ -35,7 +35,8 @@ class Answers:
         """Give the answer to every wait that began before the call was sent: no wait is served an older state."""
         request.failures, request.trouble, request.unreachable = 0, None, False
         waits = [wait for wait in request.waits if wait.began_s <= sent_s]
-        seen = self._seen(request, answer)  # many waits of one request read the answer alike
+        digest = answer.digest  # worked out where it is asked for
+        seen = self._seen(request, digest)  # many waits of one request read the answer alike
         for number, wait in enumerate(waits, 1):
             reads = wait.reads
             if reads not in seen:
@@ -51,7 +52,7 @@ class Answers:
             self.conclude(wait, verdict, answer.full if verdict is not None else dict)
             if number % _DELIVER_AT_ONCE == 0:
                 await asyncio.sleep(0)  # thousands of waits may share one answer: let others run
-        request.read = None if answer.digest is None else (answer.digest, seen)
+        request.read = None if digest is None else (digest, seen)
 
     def would_end(self, request: Request, answer: Answer, sent_s: float) -> bool:
         """Whether some wait would end by this answer."""
@@ -96,9 +97,9 @@ class Answers:
             log.debug("on_poll raised", exc_info=True)
 
     @staticmethod
-    def _seen(request: Request, answer: Answer) -> Seen:
+    def _seen(request: Request, digest: int | None) -> Seen:
         """What was seen in this very answer before: nothing needs to be parsed then."""
-        if answer.digest is not None and request.read is not None and request.read[0] == answer.digest:
+        if digest is not None and request.read is not None and request.read[0] == digest:
             return request.read[1]
         return {}
 

@@ -40,7 +40,7 @@ class Reader:
         """None: not a plain 200, botocore has to say what this is. Raises what botocore's parser does."""
         if answer.status != 200 or b"\r\ncontent-encoding:" in answer.head.lower():
             return None
-        reply = Reply(self, answer, self.digest(answer.body))
+        reply = Reply(self, answer)
         reply.prepare()
         return reply
 
@@ -88,13 +88,17 @@ class Reader:
 class Reply:
     """One answer."""
 
-    __slots__ = ("_answer", "_full", "_light", "_reader", "digest")
+    __slots__ = ("_answer", "_full", "_light", "_reader")
 
-    def __init__(self, reader: Reader, answer: Answer, digest: int | None) -> None:
+    def __init__(self, reader: Reader, answer: Answer) -> None:
         self._reader, self._answer = reader, answer
         self._light: dict[str, Any] | None = None
         self._full: Mapping[str, Any] | None = None
-        self.digest = digest
+
+    @property
+    def digest(self) -> int | None:
+        """Equal for equal answers to one request. None: not known."""
+        return self._reader.digest(self._answer.body)
 
     def prepare(self) -> None:
         """Read JSON as the model has it. XML is dear and waits until somebody asks; what else there is, is read now."""
