@@ -28,6 +28,7 @@ from triggerd.aws.identity import Identity
 from triggerd.aws.prepared import Prepared
 from triggerd.aws.reply import Reply
 from triggerd.aws.transport import Outcome, Transport
+from triggerd.aws.wire import Pool, WireSettings
 from triggerd.settings import AwsSettings, ConnectionSettings
 
 LOADER = Loader()
@@ -372,3 +373,18 @@ async def test_moto_is_answered_alike(service: str, operation: str, params: dict
 
 def _without_metadata(answer: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
+
+
+async def test_idle_connections_are_closed_after_their_time_though_nobody_asks_for_one(aws: Server) -> None:
+    async def no_tls() -> ssl.SSLContext:
+        raise AssertionError("this is plain HTTP")
+
+    aws.answers = [http(JOB)]
+    pool = Pool(aws.url, WireSettings(5.0, 5.0, 0.2, no_tls))
+    request = b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+    await asyncio.gather(*(pool.exchange(request, aws.url) for _ in range(3)))
+    kept = [*aws.writers]
+    assert len(kept) == 3
+    await eventually(lambda: all(writer.is_closing() for writer in kept))
+    assert (await pool.exchange(request, aws.url)).status == 200
+    pool.close()

@@ -63,6 +63,7 @@ class Pool:
         self._open: set[_Connection] = set()
         self._addresses: list[str] = []
         self._resolved_s = float("-inf")
+        self._sweep: asyncio.TimerHandle | None = None
 
     async def exchange(self, request: bytes, url: str) -> Answer:
         """Send the bytes and return the answer. `url` is for messages.
@@ -82,6 +83,8 @@ class Pool:
         return await self._on(await self._connect(url), request, url)
 
     def close(self) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
         for connection in list(self._open):
             connection.abort()
 
@@ -95,20 +98,33 @@ class Pool:
         finally:
             if connection.reusable:
                 self._idle.append(connection)
+                if self._sweep is None:
+                    self._sweep = asyncio.get_running_loop().call_later(self._settings.keepalive_s, self._swept)
             else:
                 connection.abort()  # a cancelled call, too: its answer would be taken for the next one's
         return answer
 
     def _kept(self) -> "_Connection | None":
         """The connection used last, so that the others grow old; the old are closed before AWS does."""
-        oldest_s = asyncio.get_running_loop().time() - self._settings.keepalive_s
-        while self._idle and (self._idle[0].used_s < oldest_s or self._idle[0].closed):
-            self._idle.popleft().abort()
+        self._close_old()
         while self._idle:
             connection = self._idle.pop()
             if not connection.closed:
                 return connection
         return None
+
+    def _close_old(self) -> None:
+        oldest_s = asyncio.get_running_loop().time() - self._settings.keepalive_s
+        while self._idle and (self._idle[0].used_s <= oldest_s or self._idle[0].closed):
+            self._idle.popleft().abort()
+
+    def _swept(self) -> None:
+        """Close what is old where nobody asks for a connection, either."""
+        self._close_old()
+        self._sweep = None
+        if self._idle:
+            loop = asyncio.get_running_loop()
+            self._sweep = loop.call_at(self._idle[0].used_s + self._settings.keepalive_s, self._swept)
 
     async def _connect(self, url: str) -> "_Connection":
         try:
