@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Self
 
 from triggerd.deferrable import Deferrable, OnTimeout, call_task
-from triggerd.deferral import Deferral, check_enqueued, plan_deferral
+from triggerd.deferral import Deferral, note_enqueued, plan_deferral, plan_deferrals
 from triggerd.errors import RedisRefusedError, RedisUnavailableError
 from triggerd.handle import AsyncHandle, Caller, Handle
 from triggerd.keys import BATCH
@@ -46,7 +46,7 @@ def _naming(planned: Sequence[Deferral]) -> Iterator[None]:
     try:
         yield
     except (RedisUnavailableError, RedisRefusedError) as error:
-        error.trigger_ids = tuple(item.new.id for item in planned)
+        error.trigger_ids = tuple(item.id for item in planned)
         raise
 
 
@@ -58,11 +58,11 @@ def _batches(planned: Sequence[Deferral]) -> Iterator[tuple[str, list[Deferral]]
         for item in planned:
             if item.queue != queue:
                 continue
-            if batch and (len(batch) == BATCH or size_bytes + len(item.new.env) > _BATCH_BYTES):
+            if batch and (len(batch) == BATCH or size_bytes + len(item.env) > _BATCH_BYTES):
                 yield queue, batch
                 batch, size_bytes = [], 0
             batch.append(item)
-            size_bytes += len(item.new.env)
+            size_bytes += len(item.env)
         yield queue, batch
 
 
@@ -132,9 +132,9 @@ class Client:
     def defer_many(self, deferrals: Iterable[Mapping[str, Any]]) -> list[Handle]:
         """Put many triggers onto their queues; each mapping holds the arguments of one `defer`.
 
-        All are checked before the first is sent; they go in batches of 100.
+        All are checked before the first is sent; they go in batches of 100, several under way at a time.
         """
-        return self._enqueue([plan_deferral(**deferral, keys=self.caller.keys) for deferral in deferrals])
+        return self._enqueue(plan_deferrals(deferrals, self.caller.keys))
 
     def start(
         self,
@@ -174,12 +174,12 @@ class Client:
         self.close()
 
     def _enqueue(self, planned: list[Deferral]) -> list[Handle]:
-        answers: dict[Deferral, str] = {}
+        batches = list(_batches(planned))
         with _naming(planned):
-            for queue, batch in _batches(planned):
-                found = self.caller.redis.run(TriggerQueue(queue).enqueue([item.new for item in batch]))
-                answers |= check_enqueued(batch, found)
-        return [Handle(self.caller, item.new.id, item.queue, answers[item]) for item in planned]
+            answers = self.caller.redis.run_all([TriggerQueue(queue).enqueue(batch) for queue, batch in batches])
+            for (_, batch), found in zip(batches, answers, strict=True):
+                note_enqueued(batch, found)
+        return [Handle(self.caller, item.id, item.queue, item.enqueued) for item in planned]
 
 
 class AsyncClient:
@@ -213,7 +213,7 @@ class AsyncClient:
 
     async def defer_many(self, deferrals: Iterable[Mapping[str, Any]]) -> list[AsyncHandle]:
         """As `Client.defer_many`."""
-        return await self._enqueue([plan_deferral(**deferral, keys=self.caller.keys) for deferral in deferrals])
+        return await self._enqueue(plan_deferrals(deferrals, self.caller.keys))
 
     async def start(
         self,
@@ -249,9 +249,9 @@ class AsyncClient:
         await self.close()
 
     async def _enqueue(self, planned: list[Deferral]) -> list[AsyncHandle]:
-        answers: dict[Deferral, str] = {}
+        batches = list(_batches(planned))
         with _naming(planned):
-            for queue, batch in _batches(planned):
-                found = await self.caller.redis.run(TriggerQueue(queue).enqueue([item.new for item in batch]))
-                answers |= check_enqueued(batch, found)
-        return [AsyncHandle(self.caller, item.new.id, item.queue, answers[item]) for item in planned]
+            answers = await self.caller.redis.run_all([TriggerQueue(queue).enqueue(batch) for queue, batch in batches])
+            for (_, batch), found in zip(batches, answers, strict=True):
+                note_enqueued(batch, found)
+        return [AsyncHandle(self.caller, item.id, item.queue, item.enqueued) for item in planned]

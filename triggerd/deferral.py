@@ -1,8 +1,8 @@
 """What a deferral sends, worked out before Redis is asked: so bad input fails at the caller, with a clear error."""
 
 import math
-import secrets
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,19 +12,37 @@ from triggerd.deferrable import Deferrable, OnTimeout, check_on_timeout
 from triggerd.envelope import encode_trigger, sign_trigger
 from triggerd.errors import EnvelopePackError, RedisRefusedError
 from triggerd.event import Continuation, Event
-from triggerd.keys import check_id, check_name
+from triggerd.keys import BATCH, check_id, check_name
 from triggerd.signing import SigningKeys
 from triggerd.streams.trigger_queue import DEFAULT_TIMEOUT_MS, NewTrigger
 
 LONGEST_TIMEOUT_MS = 366 * 24 * 3600 * 1000
+_ID_BYTES = 16
 
 
-@dataclass(slots=True, eq=False)
-class Deferral:
-    """One trigger on its way to a queue; no other one is equal to it, whatever it holds."""
+@dataclass(slots=True)
+class Deferral(NewTrigger):
+    """One trigger on its way to its queue. `enqueued` is what the queue has answered."""
 
-    queue: str
-    new: NewTrigger
+    queue: str = "default"
+    enqueued: str = ""
+
+
+def _new_id() -> str:
+    return os.urandom(_ID_BYTES).hex()
+
+
+def _new_ids() -> Iterator[str]:
+    """New trigger ids, drawn many at a time: asking the kernel is what takes long about them."""
+    while True:
+        drawn = os.urandom(_ID_BYTES * BATCH).hex()
+        yield from (drawn[start : start + 2 * _ID_BYTES] for start in range(0, len(drawn), 2 * _ID_BYTES))
+
+
+def plan_deferrals(deferrals: Iterable[Mapping[str, Any]], keys: SigningKeys | None) -> list[Deferral]:
+    """The deferrals that `Client.defer_many` sends; each mapping holds the arguments of one `plan_deferral`."""
+    new_id = _new_ids().__next__
+    return [plan_deferral(**deferral, keys=keys, new_id=new_id) for deferral in deferrals]
 
 
 def plan_deferral(
@@ -43,6 +61,7 @@ def plan_deferral(
     root: str | None = None,
     resumed_ms: int = 0,
     keys: SigningKeys | None = None,
+    new_id: Callable[[], str] = _new_id,
 ) -> Deferral:
     """The deferral that `Client.defer` sends; its arguments are explained there. `keys` are the client's.
 
@@ -52,27 +71,20 @@ def plan_deferral(
         ValueError: `timeout` or `on_timeout` is none.
     """
     check_name("queue", queue)
-    trigger_id = check_id(secrets.token_hex(16) if id is None else id)
+    trigger_id = new_id() if id is None else check_id(id)
     if reply_to is None and getattr(trigger, "multi_event", False):
         raise ValueError(
             "reply_to=None keeps the final event only, and this trigger fires several: name a result stream"
         )
     classpath, trigger_kwargs = serialized(trigger, "trigger")
-    continuation = Continuation(
-        method_name=method_name,
-        kwargs=dict(kwargs or {}),
-        task=serialized(task, "task") if task is not None else None,
-        context=context,
-        leg=leg,
-        root=root or trigger_id,
-        resumed_ms=resumed_ms,
-    )
+    task_pair = serialized(task, "task") if task is not None else None
+    continuation = Continuation(method_name, kwargs or {}, task_pair, context, leg, root or trigger_id, resumed_ms)
     env = encode_trigger(classpath, trigger_kwargs, continuation.encode(queue, keys))
     if keys is not None:
         env = sign_trigger(env, queue, keys)
     reply = "" if reply_to is None else check_name("reply_to", reply_to)
     stop_by = "cancel" if check_on_timeout(on_timeout) == "cancel" else ""
-    return Deferral(queue, NewTrigger(trigger_id, reply, timeout_ms(timeout), env, stop_by))
+    return Deferral(trigger_id, reply, timeout_ms(timeout), env, stop_by, queue)
 
 
 def serialized(thing: Any, what: str) -> tuple[str, Mapping[str, Any]]:
@@ -80,7 +92,7 @@ def serialized(thing: Any, what: str) -> tuple[str, Mapping[str, Any]]:
     pair = thing.serialize() if hasattr(thing, "serialize") and not isinstance(thing, type) else thing
     if isinstance(pair, (tuple, list)) and len(pair) == 2:
         classpath, kwargs = pair
-        if isinstance(classpath, str) and classpath and isinstance(kwargs, Mapping):
+        if isinstance(classpath, str) and classpath and (type(kwargs) is dict or isinstance(kwargs, Mapping)):
             return classpath, kwargs
     raise EnvelopePackError(
         what, f"{thing!r} is none: an object whose serialize() returns (classpath, kwargs), or that pair, is expected"
@@ -129,13 +141,13 @@ def deadline_ms(deadline: datetime | timedelta | float) -> int:
     return int(deadline * 1000)
 
 
-def check_enqueued(batch: Sequence[Deferral], answers: Sequence[str]) -> dict[Deferral, str]:
-    """The answers of `enqueue` by deferral.
+def note_enqueued(batch: Sequence[Deferral], answers: Sequence[str]) -> None:
+    """Keep the answers of `enqueue` with their deferrals.
 
     Raises:
         RedisRefusedError: One of them is Redis's error.
     """
     for item, answer in zip(batch, answers, strict=True):
         if answer not in ("new", "in_flight", "finished"):
-            raise RedisRefusedError(f"Redis refused trigger {item.new.id!r}: {answer}")
-    return dict(zip(batch, answers, strict=True))
+            raise RedisRefusedError(f"Redis refused trigger {item.id!r}: {answer}")
+        item.enqueued = answer

@@ -13,7 +13,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import msgpack
@@ -42,6 +42,7 @@ _INT_RANGE = range(-(2**63), 2**64)
 
 # First bytes: msgpack's headers of arrays with 4, 6 and 3 elements.
 _PLAIN_TRIGGER, _SIGNED_TRIGGER, _SIGNED_RESUME = b"\x94", b"\x96", b"\x93"
+_BEGIN = _PLAIN_TRIGGER + PACKED_VERSION
 _BINARY_HEADERS = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 """How many bytes of length follow the first byte of a msgpack binary."""
 
@@ -56,7 +57,7 @@ def pack(value: Any, path: str = "value") -> bytes:
         EnvelopePackError: Something else stands in `value`; the error names its path and its type.
     """
     try:
-        return _pack(value, 0)
+        return _pack(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         _explain(value, path, 0)
         raise EnvelopePackError(path, str(error)) from error
@@ -113,7 +114,7 @@ def encode_trigger(classpath: str, kwargs: Mapping[str, Any], resume: bytes = b"
         if not isinstance(key, str):
             raise EnvelopePackError("kwargs", f"keys are the constructor's argument names, not {key!r}")
     packed = pack(dict(kwargs), "kwargs")
-    envelope = _PLAIN_TRIGGER + PACKED_VERSION + pack_binary(resume) + pack(classpath) + pack_binary(packed)
+    envelope = b"".join((_BEGIN, pack_binary(resume), _packed_text(classpath), pack_binary(packed)))
     check_size(f"the envelope of {classpath}", envelope)
     return envelope
 
@@ -238,10 +239,26 @@ _EXTENSIONS: dict[int, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] 
 _BY_TYPE = {kind: (code, to_plain) for code, (kind, to_plain, _) in _EXTENSIONS.items()}
 
 
-def _pack(value: Any, depth: int) -> bytes:
-    extend = partial(_extend, depth) if depth else _extend_outermost
-    packed: bytes = msgpack.packb(value, use_bin_type=True, strict_types=True, default=extend)
+_packer = partial(msgpack.Packer, use_bin_type=True, strict_types=True)
+# Making a packer takes longer than packing does. Whoever packs takes one out, so neither threads nor a pack within a
+# pack share it; one that raised, or that has grown, is not put back.
+_idle: list[msgpack.Packer] = []
+
+
+def _pack(value: Any) -> bytes:
+    try:
+        packer = _idle.pop()
+    except IndexError:
+        packer = _packer(default=_extend_outermost)
+    packed: bytes = packer.pack(value)
+    if len(packed) <= MAX_ENVELOPE_BYTES:
+        _idle.append(packer)
     return packed
+
+
+@lru_cache(maxsize=256)
+def _packed_text(value: str) -> bytes:
+    return pack(value)
 
 
 def _unpack(data: bytes, depth: int) -> Any:
@@ -257,7 +274,7 @@ def _extend(depth: int, value: Any) -> msgpack.ExtType:
     if depth >= _MAX_DEPTH:
         raise ValueError(f"tuples and sets nested deeper than {_MAX_DEPTH} levels")
     code, to_plain = _BY_TYPE[kind]
-    data = _pack(to_plain(value), depth + 1)
+    data: bytes = _packer(default=partial(_extend, depth + 1)).pack(to_plain(value))
     if kind in _SETS and len(data) > _MAX_SET_BYTES:
         raise ValueError(f"a set of {len(data):,} bytes, the limit is {_MAX_SET_BYTES:,}: pass a list")
     return msgpack.ExtType(code, data)

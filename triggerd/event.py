@@ -43,7 +43,7 @@ class EventError:
     type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one for every deferral, and a frozen one takes four times as long to make
 class Continuation:
     """What the caller asked to be resumed with.
 

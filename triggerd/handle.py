@@ -4,6 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from triggerd.clock import monotonic_s
@@ -13,6 +14,7 @@ from triggerd.event import Event, decode_event
 from triggerd.signing import SigningKeys
 from triggerd.streams.trigger_queue import TriggerFinished, TriggerInFlight, TriggerQueue
 
+_verbs_of = lru_cache(maxsize=256)(TriggerQueue)  # many handles are of one queue
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _SWEEP_S = 0.005, 0.25, 1.0
 
 
@@ -79,7 +81,7 @@ class Handle:
 
     def __init__(self, caller: Caller, id: str, queue: str, enqueued: str = "") -> None:  # noqa: A002
         self.id, self.queue, self.enqueued = id, queue, enqueued
-        self._caller, self._verbs = caller, TriggerQueue(queue)
+        self._caller, self._verbs = caller, _verbs_of(queue)
 
     def status(self) -> str:
         """``queued``, ``running``, ``fired``, ``failed``, ``timed_out``, ``cancelled``, or ``unknown``."""
@@ -142,7 +144,7 @@ class AsyncHandle:
 
     def __init__(self, caller: Caller, id: str, queue: str, enqueued: str = "") -> None:  # noqa: A002
         self.id, self.queue, self.enqueued = id, queue, enqueued
-        self._caller, self._verbs = caller, TriggerQueue(queue)
+        self._caller, self._verbs = caller, _verbs_of(queue)
 
     async def status(self) -> str:
         """As `Handle.status`."""

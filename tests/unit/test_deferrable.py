@@ -220,8 +220,8 @@ def test_what_is_to_happen_at_a_time_out_goes_with_the_deferral_and_a_typing_mis
     task = Stops("a")
     _, deferred = call_task(task, lambda: task.execute("cancel"))
     assert deferred is not None
-    assert plan_deferral(**deferred.arguments()).new.on_timeout == "cancel"
-    assert plan_deferral(SuccessTrigger(1)).new.on_timeout == ""
+    assert plan_deferral(**deferred.arguments()).on_timeout == "cancel"
+    assert plan_deferral(SuccessTrigger(1)).on_timeout == ""
     with pytest.raises(ValueError, match="'leave' or 'cancel'"):
         task.execute("stop")
     with pytest.raises(ValueError, match="on_timeout = 'kill'"):

@@ -30,7 +30,7 @@ KEYS = SigningKeys([NEW])
 
 def signed(keys: SigningKeys = KEYS, queue: str = "default") -> bytes:
     plan = plan_deferral(SuccessTrigger(1), kwargs={"rows": 3}, id="t1", queue=queue, keys=keys)
-    return plan.new.env
+    return plan.env
 
 
 def reader(*keys: str) -> TriggerReader:

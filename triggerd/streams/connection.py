@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import redis
@@ -19,11 +19,12 @@ import redis.retry
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.utils import HIREDIS_AVAILABLE
 
 from triggerd.errors import RedisRefusedError, RedisUnavailableError, StreamMissingError
+from triggerd.streams.pipeline import Pipeline, without
 from triggerd.streams.script import Call
 
 T = TypeVar("T")
@@ -125,7 +126,30 @@ class SyncRedis:
             RedisUnavailableError: No answer; whether the call was carried out is unknown.
             StreamMissingError, RedisRefusedError: Redis answered with an error.
         """
-        for pause_s in _pauses_s(self._retries):
+        return self._attempt(call, self._retries)
+
+    def run_all(self, calls: Sequence[Call[T]]) -> list[T]:
+        """Carry out calls, in order, several of them under way on one connection before the first is answered.
+
+        Errors as in `run`, in the same time; the calls after one that failed may have been carried out.
+        """
+        answers: dict[int, T] = {}
+        retries = self._retries
+        while left := without(answers, calls):
+            # The first one by itself: with a server that is away, or does not know the script, no other is begun.
+            first = min(left)
+            answers[first] = self._attempt(left.pop(first), retries)
+            pipeline = Pipeline(left)
+            try:
+                self._carry_out(pipeline)
+                retries = self._retries
+            except (RedisError, OSError):
+                retries = max(0, self._retries - 1)  # this was the first attempt of those that are left
+            answers |= pipeline.answers
+        return [answers[number] for number in range(len(calls))]
+
+    def _attempt(self, call: Call[T], retries: int) -> T:
+        for pause_s in _pauses_s(retries):
             try:
                 return call.read(self._send(call))
             except (RedisError, OSError) as error:
@@ -133,6 +157,24 @@ class SyncRedis:
                     _raise(call.verb, error)
             time.sleep(pause_s)
         raise AssertionError("the last attempt has raised")
+
+    def _carry_out(self, pipeline: Pipeline[Any]) -> None:
+        if not pipeline:
+            return
+        with self._redis.client() as client:
+            line = client.connection
+            try:
+                while pipeline:
+                    for packed in pipeline.writes(line.pack_command):
+                        line.send_packed_command(packed)
+                    try:
+                        reply = line.read_response()
+                    except ResponseError as error:
+                        reply = error
+                    pipeline.answered(reply)
+            finally:
+                if pipeline.waits:  # or the next user of the connection would read them
+                    line.disconnect()
 
     def _send(self, call: Call[Any]) -> Any:
         try:
@@ -172,7 +214,27 @@ class AsyncRedis:
 
     async def run(self, call: Call[T]) -> T:
         """Carry out one call; errors as in `SyncRedis.run`."""
-        for pause_s in _pauses_s(self._retries):
+        return await self._attempt(call, self._retries)
+
+    async def run_all(self, calls: Sequence[Call[T]]) -> list[T]:
+        """As `SyncRedis.run_all`."""
+        answers: dict[int, T] = {}
+        retries = self._retries
+        while left := without(answers, calls):
+            # The first one by itself: with a server that is away, or does not know the script, no other is begun.
+            first = min(left)
+            answers[first] = await self._attempt(left.pop(first), retries)
+            pipeline = Pipeline(left)
+            try:
+                await self._carry_out(pipeline)
+                retries = self._retries
+            except (RedisError, OSError):
+                retries = max(0, self._retries - 1)  # this was the first attempt of those that are left
+            answers |= pipeline.answers
+        return [answers[number] for number in range(len(calls))]
+
+    async def _attempt(self, call: Call[T], retries: int) -> T:
+        for pause_s in _pauses_s(retries):
             try:
                 return call.read(await self._send(call))
             except (RedisError, OSError) as error:
@@ -180,6 +242,24 @@ class AsyncRedis:
                     _raise(call.verb, error)
             await asyncio.sleep(pause_s)
         raise AssertionError("the last attempt has raised")
+
+    async def _carry_out(self, pipeline: Pipeline[Any]) -> None:
+        if not pipeline:
+            return
+        async with self._redis.client() as client:
+            line = client.connection
+            try:
+                while pipeline:
+                    for packed in pipeline.writes(line.pack_command):
+                        await line.send_packed_command(packed)
+                    try:
+                        reply = await line.read_response()
+                    except ResponseError as error:
+                        reply = error
+                    pipeline.answered(reply)
+            finally:
+                if pipeline.waits:  # or the next user of the connection would read them
+                    await line.disconnect(nowait=True)
 
     async def _send(self, call: Call[Any]) -> Any:
         try:
