@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 
 JITTER = 0.1
 _DELIVER_AT_ONCE = 500
+_SEEN_ALIKE = 1000
 
-Seen = dict[Hashable, tuple[Decision, str | None, bool]]
+Seen = Mapping[Hashable, tuple[Decision, str | None, bool]]
 """What each kind of wait sees in an answer: what the acceptors say, the status, and whether the wait goes on."""
 
 
@@ -26,6 +27,7 @@ class Answers:
 
     def __init__(self, clock: Callable[[], float], rng: random.Random) -> None:
         self._clock, self._rng = clock, rng
+        self._seen_alike: dict[Hashable, Seen] = {}
 
     def jitter(self) -> float:
         """A factor for the delays of all waits that one call has served: they stay together, calls drift apart."""
@@ -40,7 +42,7 @@ class Answers:
         for number, wait in enumerate(waits, 1):
             reads = wait.reads
             if reads not in seen:
-                seen[reads] = self._look(wait, answer.response)
+                seen = {**seen, reads: self._look(wait, answer.response)}  # others may keep the same one
             decision, status, goes_on = seen[reads]
             used_up = wait.answered(status, sent_s)
             now_s = self._clock()
@@ -52,7 +54,7 @@ class Answers:
             self.conclude(wait, verdict, answer.full if verdict is not None else dict)
             if number % _DELIVER_AT_ONCE == 0:
                 await asyncio.sleep(0)  # thousands of waits may share one answer: let others run
-        request.read = None if digest is None else (digest, seen)
+        request.read = None if digest is None else (digest, self._kept(seen))
 
     def would_end(self, request: Request, answer: Answer, sent_s: float) -> bool:
         """Whether some wait would end by this answer."""
@@ -102,6 +104,17 @@ class Answers:
         if digest is not None and request.read is not None and request.read[0] == digest:
             return request.read[1]
         return {}
+
+    def _kept(self, seen: Seen) -> Seen:
+        """One object for all requests whose waits have seen the same: 300 bytes less each."""
+        if len(seen) != 1:
+            return seen
+        ((reads, (decision, status, goes_on)),) = seen.items()
+        if not goes_on:
+            return seen
+        if len(self._seen_alike) >= _SEEN_ALIKE:
+            self._seen_alike.clear()
+        return self._seen_alike.setdefault((reads, id(decision), status), seen)
 
     @staticmethod
     def _look(wait: Wait, response: Mapping[str, Any]) -> tuple[Decision, str | None, bool]:

@@ -97,7 +97,7 @@ class Request:
             self._others.discard(wait)
 
 
-Read = tuple[int, dict[Hashable, tuple[Any, str | None, bool]]]
+Read = tuple[int, Mapping[Hashable, tuple[Any, str | None, bool]]]
 """What was read from the last answer: its digest, and what each kind of wait saw in it."""
 
 Params = str | Mapping[str, Any]
