@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jmespath
+from jmespath.exceptions import JMESPathError
 from jmespath.parser import ParsedResult
 
 Find = Callable[[Any], Any]
@@ -35,7 +36,16 @@ def _find(node: Mapping[str, Any]) -> Find:
 
 def _by_interpreter(node: Mapping[str, Any]) -> Find:
     search: Find = ParsedResult("", node).search
-    return search
+
+    def interpreted(value: Any) -> Any:
+        try:
+            return search(value)
+        except JMESPathError:
+            raise
+        except Exception as error:  # its functions let through whatever Python makes of a value, as ceil(infinity)
+            raise JMESPathError(f"{type(error).__name__}: {error}") from error
+
+    return interpreted
 
 
 def _field(name: str) -> Find:
