@@ -57,10 +57,7 @@ class Polling:
         if call.lane.form is None:
             await self._read(call, outcome)
             return set()
-        async with self._reading:  # one at a time, and a turn of the loop between them: each takes milliseconds
-            singly = await self._read_merged(call, outcome)
-            await asyncio.sleep(0)
-        return singly
+        return await self._read_merged(call, outcome)
 
     async def _ask(self, call: Call, params: Mapping[str, Any], sent_s: float, waits: int) -> Outcome:
         quota, shared = call.lane.line.quota, call.lane.shared
@@ -139,8 +136,10 @@ class Polling:
         merged, left, singly = MergedAnswer(form), list(call.requests), set[Request]()
         jitter = self._answers.jitter()
         while True:
-            merged.add(outcome)
-            left = await self._give_out(call, merged, left, singly, jitter)
+            async with self._reading:  # one at a time, and a turn of the loop between them: each takes milliseconds
+                merged.add(outcome)
+                left = await self._give_out(call, merged, left, singly, jitter)
+                await asyncio.sleep(0)
             if merged.token is None or len(left) <= merged.pages:
                 break
             next_page = form.request(call.lane.common, call.ids, merged.token)
