@@ -25,7 +25,7 @@ class Lane:
     """
 
     __slots__ = ("_due", "_unanswered", "answered_singly_s", "common", "form", "least", "line", "lined_up",
-                 "listing", "members", "next_s", "operation", "shared")  # fmt: skip
+                 "listing", "members", "next_s", "off_until_s", "operation", "refusals", "shared")  # fmt: skip
 
     def __init__(
         self, shared: SharedClient, operation: str, line: "Line", form: Form | None, common: Mapping[str, Any]
@@ -41,6 +41,8 @@ class Lane:
         self.lined_up = False
         self.listing = False  # a call that answers all of its requests is under way
         self.least = _LEAST  # requests from which on a merged call costs less than single ones
+        self.refusals = 0  # merged calls in a row that AWS answered with an error
+        self.off_until_s = float("-inf")  # for these, single ones are made until then
         self._due: list[tuple[float, Request]] = []
         self._unanswered = 0  # merged calls in a row
         self.answered_singly_s = float("inf")  # when a single call was, after these
@@ -66,7 +68,7 @@ class Lane:
         taken: list[Request] = []
         while (request := self._first(now_s)) is not None:
             room -= len(request.place.ids) if self.form and request.place else 1
-            if room < 0:
+            if room < 0 and taken:  # one that is larger than that goes by itself
                 break
             heapq.heappop(self._due)
             request.lane, request.on_its_way = None, True

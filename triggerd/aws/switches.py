@@ -1,7 +1,6 @@
 """Merging switched off for a while, where AWS denies the merged call or answers it with an error."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 from triggerd.aws.lanes import Lane
 
@@ -11,35 +10,34 @@ _DENIED_S = 3600.0
 _FAILED_S = 60.0
 
 
-@dataclass(slots=True)
-class _Off:
-    until_s: float
-    times: int
-
-
 class FormSwitches:
-    """Which merged calls are made, by credential identity, region and operation."""
+    """Which merged calls are made. An error switches off its lane only: it may be due to what the requests in there
+    share, as a cluster that is gone or that an identity may not read.
+    """
 
     def __init__(self) -> None:
-        self._off: dict[Hashable, _Off] = {}
+        self._said: set[Hashable] = set()
 
-    def on(self, lane: Lane, now_s: float) -> bool:
+    @staticmethod
+    def on(lane: Lane, now_s: float) -> bool:
         """Whether the lane's merged call is to be made."""
-        off = self._off.get(_key(lane)) if self._off else None
-        return off is None or now_s >= off.until_s
+        return now_s >= lane.off_until_s
 
     def failed(self, lane: Lane, now_s: float, *, denied: bool) -> bool:
-        """Make single calls for a while. True where that is news: the first time since the call was last answered."""
-        before = self._off.get(_key(lane))
-        times = before.times + 1 if before else 1
-        pause_s = _DENIED_S if denied else min(_DENIED_S, _FAILED_S * 2 ** min(times - 1, 10))
-        self._off[_key(lane)] = _Off(now_s + pause_s, times)
-        return before is None
+        """Make single calls for a while. True where that is news: no lane of this identity, region and operation had
+        to since such a call was last answered.
+        """
+        lane.off_until_s = now_s + (_DENIED_S if denied else min(_DENIED_S, _FAILED_S * 2 ** min(lane.refusals, 10)))
+        lane.refusals += 1
+        is_news = _key(lane) not in self._said
+        self._said.add(_key(lane))
+        return is_news
 
     def answered(self, lane: Lane) -> None:
         """The merged call works."""
-        if self._off:
-            self._off.pop(_key(lane), None)
+        lane.refusals, lane.off_until_s = 0, float("-inf")
+        if self._said:
+            self._said.discard(_key(lane))
 
 
 def _key(lane: Lane) -> Hashable:

@@ -1,0 +1,105 @@
+"""What one wait, one parent or one page must not do to the polls of all the others."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.support.scripted_poller import AnyClient, World, fault, shared
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with World() as found:
+        yield found
+
+
+async def ended(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_more_ids_than_a_listing_is_read_for_at_once_are_asked_for_all_the_same(world: World) -> None:
+    asked: list[int] = []
+
+    def answer(_: str, params: dict[str, Any]) -> Any:
+        asked.append(len(params.get("InstanceIds", ())))
+        return {"InstanceStatuses": [{"InstanceStatus": {"Status": "ok"}}]}
+
+    client = shared(AnyClient(answer), "ec2")
+    for waits in (1, 2):
+        ids = [[f"i-{waits}-{wait}-{number}" for number in range(2001)] for wait in range(waits)]
+        tasks = [world.start_any(client, "instance_status_ok", {"InstanceIds": each}) for each in ids]
+        await world.begin()
+        for _ in range(5):
+            await world.settle(1.0)
+        assert all(task.done() for task in tasks), "a wait is left, or the poller stands"
+        for task in tasks:
+            task.result()
+    assert max(asked) == 2001
+
+
+async def test_a_second_page_that_does_not_come_holds_up_no_merged_answer_of_others(world: World) -> None:
+    comes, asked = asyncio.Event(), asyncio.Event()
+    machine = "arn:aws:states:eu-west-1:123456789012:stateMachine:m"
+    arns = [f"{machine.replace('stateMachine', 'execution')}:{number}" for number in range(10)]
+
+    class Slow:
+        async def list_executions(self, **params: Any) -> Any:
+            if "nextToken" in params:
+                asked.set()
+                await comes.wait()
+            return {"executions": [{"executionArn": arns[0], "status": "RUNNING"}], "nextToken": "more"}
+
+    def tasks(_: str, params: dict[str, Any]) -> Any:
+        return {"tasks": [{"taskArn": name, "lastStatus": "RUNNING"} for name in params["tasks"]]}
+
+    slow, ecs = shared(Slow(), "stepfunctions"), shared(AnyClient(tasks), "ecs")
+    waiting = [world.start_any(slow, "execution_complete", {"executionArn": arn}) for arn in arns]
+    await world.begin()
+    assert asked.is_set(), "the second page is under way"
+    others = [world.start_any(ecs, "tasks_running", {"tasks": [f"t{number}"]}) for number in range(10)]
+    await world.begin()
+    await world.settle(0.1)
+    assert all(task.done() for task in others), "they wait for another service's page"
+    await ended(*waiting)
+    comes.set()
+
+
+async def test_an_expression_that_cannot_be_computed_costs_nobody_a_poll(world: World) -> None:
+    def tasks(_: str, params: dict[str, Any]) -> Any:
+        return {"tasks": [{"taskArn": name, "lastStatus": "PENDING"} for name in params["tasks"]]}
+
+    client = AnyClient(tasks)
+    told: list[Any] = []
+    ecs, query = shared(client, "ecs"), 'ceil(to_number(`"inf"`))'
+    same = world.start_any(ecs, "tasks_running", {"tasks": ["t"]}, on_poll=told.append)
+    bad = world.start_any(ecs, "tasks_running", {"tasks": ["t"]}, (query,))
+    await world.begin()
+    for _ in range(60):
+        await world.settle(1.0)
+    assert told[-1].polls >= 5
+    assert len(client.calls) < 12
+    await ended(same, bad)
+
+
+@pytest.mark.parametrize("code", ["ClusterNotFoundException", "AccessDeniedException"])
+async def test_a_parent_that_is_gone_or_denied_costs_no_other_its_merged_calls(world: World, code: str) -> None:
+    def tasks(_: str, params: dict[str, Any]) -> Any:
+        if params["cluster"] == "gone":
+            return fault(code, 400, "DescribeTasks")
+        return {"tasks": [{"taskArn": name, "lastStatus": "PENDING"} for name in params["tasks"]]}
+
+    client = AnyClient(tasks)
+    ecs = shared(client, "ecs")
+    gone = [world.start_any(ecs, "tasks_running", {"cluster": "gone", "tasks": [f"t{n}"]}) for n in range(2)]
+    await world.begin()
+    await world.settle(0.1)
+    assert all(task.done() for task in gone)
+    client.calls.clear()
+    here = [world.start_any(ecs, "tasks_running", {"cluster": "here", "tasks": [f"t{n}"]}) for n in range(100)]
+    await world.begin()
+    assert len(client.calls) == 1
+    await ended(*gone, *here)
