@@ -97,6 +97,12 @@ async def test_a_request_that_it_would_write_otherwise_is_noticed() -> None:
             recipe.check({"JobName": "j", "RunId": "r"}, sent)
 
 
+async def test_a_head_request_whose_answer_has_a_length_and_no_body_is_left_to_botocore() -> None:
+    async with _client(AioSession(), "mediastore-data", endpoint_url="http://127.0.0.1:9") as client:
+        with pytest.raises(UnusualError, match="no body"):
+            await _recipe(client, "DescribeObject", {"Path": "p"})
+
+
 async def test_a_parameter_that_travels_in_a_header_is_left_to_botocore() -> None:
     async with _client(AioSession(), "cloudfront") as client:
         first = {"Id": "d", "IfMatch": "e1", "DistributionConfig": {}}

@@ -42,6 +42,8 @@ class Recipe:
         url = urlsplit(sent.url)
         self.origin = f"{url.scheme}://{url.netloc}"
         self._method = sent.method
+        if self._method == "HEAD":
+            raise UnusualError("its answer has a length and no body")
         self._has_length = "content-length" in headers
         self._scope = f"{signed['region']}/{signed['service']}/aws4_request"
         self._names = signed["names"]
