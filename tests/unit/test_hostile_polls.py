@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from botocore.parsers import ResponseParserError
 
 from tests.support.scripted_poller import AnyClient, World, fault, shared
+from triggerd.aws.local import open_aws
+from triggerd.errors import WaiterDefinitionError
 
 
 @pytest.fixture
@@ -83,6 +86,29 @@ async def test_an_expression_that_cannot_be_computed_costs_nobody_a_poll(world: 
     assert told[-1].polls >= 5
     assert len(client.calls) < 12
     await ended(same, bad)
+
+
+async def test_an_answer_that_cannot_be_read_is_lost_and_asked_for_ever_more_seldom(world: World) -> None:
+    class NotXml(dict[str, Any]):
+        def get(self, *_: Any) -> Any:
+            raise ResponseParserError("not XML")
+
+    client, told = AnyClient(lambda *_: NotXml(Reservations=[])), list[Any]()
+    waiting = world.start_any(shared(client, "ec2"), "InstanceRunning", {"InstanceIds": ["i-1"]}, on_poll=told.append)
+    await world.begin()
+    for _ in range(300):
+        await world.settle(1.0)
+    assert told[-1].polls == 0
+    assert "not XML" in told[-1].trouble
+    assert 5 < len(client.calls) < 60
+    await ended(waiting)
+
+
+@pytest.mark.parametrize("query", ["[@, @][] | [@, @][] | [@, @][]", "a" * 501, "to_string([to_string([@])])"])
+async def test_a_status_query_that_could_grow_without_end_is_refused(query: str) -> None:
+    async with open_aws() as aws:
+        with pytest.raises(WaiterDefinitionError, match="at most"):
+            await aws.wait("ecs", "tasks_running", {"tasks": ["t"]}, status_queries=[query])
 
 
 @pytest.mark.parametrize("code", ["ClusterNotFoundException", "AccessDeniedException"])

@@ -26,6 +26,8 @@ from triggerd.trigger import Progress, WaitResponse, WaitState
 
 log = logging.getLogger(__name__)
 
+_QUERY_LENGTH, _QUERY_MAKES = 500, 2
+
 Joined = tuple[Wait, asyncio.Future[Mapping[str, Any]]]
 
 
@@ -175,7 +177,15 @@ def _state(definition: WaiterDefinition, restored: object) -> WaitState | None:
 
 
 def _compile_queries(definition: WaiterDefinition, queries: Sequence[str]) -> tuple[Any, ...]:
-    try:
-        return tuple(compiled(query) for query in queries)
-    except JMESPathError as error:
-        raise WaiterDefinitionError(f"waiter {definition.label}: status query: {error}") from error
+    """They come from a queue, and ``[@, @][] | [@, @][] | ...`` doubles an answer as often as somebody likes."""
+    found = []
+    for query in queries:
+        try:
+            expression = compiled(query)
+        except (JMESPathError, RecursionError) as error:
+            raise WaiterDefinitionError(f"waiter {definition.label}: status query: {error}") from error
+        if len(query) > _QUERY_LENGTH or expression.makes > _QUERY_MAKES:
+            most = f"{_QUERY_LENGTH} characters, and {_QUERY_MAKES} functions or lists that it makes"
+            raise WaiterDefinitionError(f"waiter {definition.label}: status query: at most {most}: {query[:100]!r}")
+        found.append(expression)
+    return tuple(found)

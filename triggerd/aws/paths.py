@@ -10,6 +10,8 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 from jmespath.parser import ParsedResult
 
+_MAKING = frozenset({"function_expression", "multi_select_list", "multi_select_dict"})
+
 Find = Callable[[Any], Any]
 
 
@@ -18,20 +20,26 @@ class Expression:
 
     Attributes:
         parsed: Its syntax tree. search: what it finds in a value; raises JMESPathError.
+        makes: How many of its parts make something new: functions, lists and objects.
     """
 
-    __slots__ = ("expression", "parsed", "search")
+    __slots__ = ("expression", "makes", "parsed", "search")
 
     def __init__(self, expression: str) -> None:
         """Raises JMESPathError where it is none."""
         self.expression = expression
         self.parsed: Mapping[str, Any] = jmespath.compile(expression).parsed
         self.search = _find(self.parsed)
+        self.makes = _count(self.parsed)
 
 
 def _find(node: Mapping[str, Any]) -> Find:
     make = _MAKERS.get(node["type"])
     return _by_interpreter(node) if make is None else make(node["value"] if "value" in node else node["children"])
+
+
+def _count(node: Mapping[str, Any]) -> int:
+    return (node["type"] in _MAKING) + sum(_count(child) for child in node["children"] if isinstance(child, Mapping))
 
 
 def _by_interpreter(node: Mapping[str, Any]) -> Find:

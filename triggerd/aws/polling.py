@@ -90,7 +90,14 @@ class Polling:
         if outcome.result in ("ok", "aws_error"):
             request.alone = request.alone and outcome.result != "ok"
             request.home.single_answered(self._clock())
-            await self._answers.deliver(request, outcome, call.sent_s, self._answers.jitter())
+            failures = request.failures
+            try:
+                await self._answers.deliver(request, outcome, call.sent_s, self._answers.jitter())
+            except Exception as error:  # XML that is none is found out where somebody reads it
+                if not failures:
+                    log.exception("answer not understood: %s.%s", call.lane.shared.service, call.operation)
+                request.failures = failures
+                self._answers.lost(request, Outcome("unavailable", {}, f"answer not understood: {error}"))
         else:
             self._answers.lost(request, outcome)
 
