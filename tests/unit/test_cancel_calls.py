@@ -19,7 +19,7 @@ ROWS = [(service, polled) for service, rows in CANCEL_CALLS.items() for polled i
 WORK = {
     "athena", "batch job_complete", "batch batch_job_complete", "ecs tasks_running", "ecs tasks_stopped",
     "emr step_complete", "emr step_wait_for_terminal", "emr steps_complete", "emr steps_wait_for_terminal",
-    "emr-containers", "emr-serverless", "glue", "sagemaker", "stepfunctions",
+    "emr-containers", "emr-serverless", "glue", "redshift-data", "sagemaker", "stepfunctions",
 }  # fmt: skip
 
 
