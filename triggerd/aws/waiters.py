@@ -124,10 +124,10 @@ class Waiters:
         """
         found = self._definitions.get((service, name))
         if found is None:
+            self.models.get(service)  # first: it comes from a queue, and files are opened by its name
             known = self._of_service(service)
             entry = known.get(name) or known.get(xform_name(name))
             if entry is None:
-                self.models.get(service)  # an unknown service is said first
                 raise WaiterDefinitionError(
                     f"service {service!r} has no waiter {name!r}{hint(name, map(xform_name, known))}"
                 )
