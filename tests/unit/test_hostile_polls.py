@@ -71,6 +71,45 @@ async def test_a_second_page_that_does_not_come_holds_up_no_merged_answer_of_oth
     comes.set()
 
 
+async def test_a_throttled_second_page_is_not_made_up_for_by_hundreds_of_single_calls(world: World) -> None:
+    machine = "arn:aws:states:eu-west-1:123456789012:stateMachine:m"
+    arns = [f"{machine.replace('stateMachine', 'execution')}:{number}" for number in range(300)]
+    throttles = True
+
+    def answer(_: str, params: dict[str, Any]) -> Any:
+        if "nextToken" in params and throttles:
+            return fault("ThrottlingException", 400, "ListExecutions")
+        page = arns[200:] if "nextToken" in params else arns[:200]
+        more = {} if "nextToken" in params else {"nextToken": "more"}
+        return {"executions": [{"executionArn": arn, "status": "RUNNING"} for arn in page], **more}
+
+    client, polls = AnyClient(answer), dict.fromkeys(arns, 0)
+    waiting = [
+        world.start_any(
+            found, "execution_complete", {"executionArn": arn}, delay=100,
+            on_poll=lambda progress, arn=arn: polls.update({arn: progress.polls}),
+        )
+        for found in [shared(client, "stepfunctions")] for arn in arns
+    ]  # fmt: skip
+    await world.begin()
+    for _ in range(5):
+        await world.settle(1.0)
+    assert sum(count == 1 for count in polls.values()) == 200
+    throttles = False
+    for _ in range(5):
+        await world.settle(1.0)
+    assert set(polls.values()) == {1}
+    assert client.count("describe_execution") == 0
+    await ended(*waiting)
+
+
+@pytest.mark.parametrize("service", ["../../etc/secrets", "x" * 300])
+async def test_a_service_that_is_none_opens_no_file(service: str) -> None:
+    async with open_aws() as aws:
+        with pytest.raises(WaiterDefinitionError, match="botocore has no service"):
+            await aws.wait(service, "tasks_running", {})
+
+
 async def test_an_expression_that_cannot_be_computed_costs_nobody_a_poll(world: World) -> None:
     def tasks(_: str, params: dict[str, Any]) -> Any:
         return {"tasks": [{"taskArn": name, "lastStatus": "PENDING"} for name in params["tasks"]]}

@@ -151,6 +151,10 @@ class Polling:
                 break
             next_page = form.request(call.lane.common, call.ids, merged.token)
             outcome = await self._ask(call, next_page, await self._allowed(call), 0)
+            if outcome.result == "throttled":  # single calls would only be more
+                for request in left:
+                    self._answers.lost(request, outcome)
+                return singly
             if outcome.result != "ok":
                 break
         call.lane.spent(merged.pages + (len(left) if merged.token is not None else 0), len(call.requests))
