@@ -247,11 +247,14 @@ class AsyncRedis:
         if not pipeline:
             return
         async with self._redis.client() as client:
-            line = client.connection
+            line, task = client.connection, asyncio.current_task()
+            cancels = task.cancelling() if task else 0
             try:
                 while pipeline:
                     for packed in pipeline.writes(line.pack_command):
                         await line.send_packed_command(packed)
+                    if task and task.cancelling() > cancels:
+                        raise asyncio.CancelledError  # Python 3.11's wait_for, with which redis-py sends, swallows some
                     try:
                         reply = await line.read_response()
                     except ResponseError as error:
