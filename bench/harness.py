@@ -6,7 +6,6 @@ every ratio is worked out run by run before its median is taken.
 
 import argparse
 import asyncio
-import gc
 import json
 import os
 import platform
@@ -181,11 +180,9 @@ class LoopLag:
 
 def collect_as_the_daemon_does() -> None:
     """Set the garbage collector as the daemon does, which is where `aws.wait` runs; call it when all is loaded."""
-    from triggerd.daemon.daemon import _GC_THRESHOLDS  # noqa: PLC0415 - half a second that few programs need
+    from triggerd.daemon.garbage import collect_rarely  # noqa: PLC0415 - half a second that few programs need
 
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
+    collect_rarely()
 
 
 def on_uvloop(program: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 from collections.abc import Coroutine, Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 from triggerd import __version__
 from triggerd.aws import Aws
 from triggerd.clock import monotonic_s
-from triggerd.daemon import containment
+from triggerd.daemon import containment, garbage
 from triggerd.daemon.budget_part import BudgetPart
 from triggerd.daemon.consumer import Consumer, end_task
 from triggerd.daemon.http import HttpServer
@@ -29,13 +28,6 @@ from triggerd.logs import get_logger
 from triggerd.metrics import BudgetRates, Metrics
 from triggerd.settings import Settings
 from triggerd.streams.leases import consumer_name
-
-# Every running trigger is a dozen objects that live long, and to walk all those of 100,000 takes 0.6 s. So the young
-# are looked at twice, 30,000 at a time (11 ms), and the old only by `Daemon._collect_garbage`: a run leaves no cycle.
-_GC_THRESHOLDS = (10_000, 2, 1_000_000)
-_COLLECT_EVERY_S = 600.0
-_COLLECT_AT_LATEST_S = 6 * 3600.0
-_FEW_RUNS = 2_000  # walked over in some 10 ms
 
 log = get_logger("triggerd.daemon")
 
@@ -103,16 +95,14 @@ class Daemon:
         )
         self._metrics.waits_overdue.set_function(aws.overdue)
         self._metrics.registry.register(BudgetRates(aws.rates))
-        gc.collect()
-        gc.freeze()  # what is loaded by now stays for good, and needs no walking over
-        gc.set_threshold(*_GC_THRESHOLDS)
+        garbage.collect_rarely()
 
     async def _serve(self) -> None:
         """Run every loop until the daemon is told to stop; a loop that ends before is a bug, and ends the daemon."""
         watchdog = Watchdog(self._notifier, self._metrics, self._stuck, self._status, self._runs)
         watching = asyncio.create_task(watchdog.run(), name="watchdog")
         stopping = asyncio.create_task(self._stop.wait(), name="stop signal")
-        collecting = asyncio.create_task(self._collect_garbage(), name="garbage collection")
+        collecting = asyncio.create_task(garbage.collect_garbage(self._running), name="garbage collection")
         loops = [watching, collecting, *(task for service in self._services for task in service.start())]
         try:
             self._started = True
@@ -134,21 +124,11 @@ class Daemon:
             for task in (watching, collecting, stopping):
                 await end_task(task)
 
-    async def _collect_garbage(self) -> None:
-        """What triggers leave behind in cycles: whenever little runs, and four times a day whatever runs."""
-        last_s = monotonic_s()
-        while True:
-            await asyncio.sleep(_COLLECT_EVERY_S)
-            runs = sum(len(service.runner.runs) for service in self._services)
-            if runs <= _FEW_RUNS or monotonic_s() - last_s >= _COLLECT_AT_LATEST_S:
-                gc.collect()
-                last_s = monotonic_s()
-
     async def _drain(self) -> None:
         began_s = monotonic_s()
         limit_s = self._settings.drain_timeout_s
         self._notifier.stopping(limit_s)
-        log.info("draining", runs=sum(len(service.runner.runs) for service in self._services))
+        log.info("draining", runs=self._running())
         drains = [
             asyncio.create_task(self._drain_one(service), name=f"drain {service.consumer.queue}")
             for service in self._services
@@ -213,6 +193,9 @@ class Daemon:
     def _runs(self) -> Iterator[Run]:
         return (run for service in self._services for run in service.runner.runs)
 
+    def _running(self) -> int:
+        return sum(len(service.runner.runs) for service in self._services)
+
     def _alive(self) -> dict[str, bool]:
         stuck = self._stuck()
         return {"loop": True, **dict.fromkeys(stuck, False)}
@@ -226,8 +209,8 @@ class Daemon:
         }
 
     def _status(self) -> str:
-        runs = sum(len(service.runner.runs) for service in self._services)
-        status = f"{runs:,} of {self._settings.capacity:,} triggers run, {self._unpublished():,} events unpublished"
+        runs, most = self._running(), self._settings.capacity
+        status = f"{runs:,} of {most:,} triggers run, {self._unpublished():,} events unpublished"
         return f"{status}; takes nothing new" if self._is_quiet() else status
 
     def _is_quiet(self) -> bool:
