@@ -1,5 +1,6 @@
 """Promises of AwsWaiterTrigger's constructor and of its serialized form."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -67,3 +68,9 @@ def test_an_argument_that_cannot_work_is_refused_at_once(change: dict[str, Any],
     arguments = {"service": ARGS[0], "waiter_name": ARGS[1], "waiter_args": ARGS[2], **change}
     with pytest.raises(error, match=said):
         AwsWaiterTrigger(**arguments)
+
+
+def test_a_text_of_one_wait_is_not_kept_when_the_wait_has_ended() -> None:
+    text = "job {} has failed"
+    trigger = AwsWaiterTrigger("glue", "job_complete", {}, failure_message=text.format(17))
+    assert sys.intern(text.format(17)) is not trigger.failure_message  # Python 3.12 frees no interned string

@@ -81,16 +81,16 @@ class AwsWaiterTrigger(BaseTrigger):
     ) -> None:
         if isinstance(status_queries, str):
             raise TypeError("status_queries must be a list of JMESPath expressions, not one string")
-        self.service = _text("service", service)
-        self.waiter_name = _text("waiter_name", waiter_name)
+        self.service = _name("service", service)
+        self.waiter_name = _name("waiter_name", waiter_name)
         self.waiter_args = _mapping("waiter_args", waiter_args)
         if return_key in ("status", "message"):
             raise ValueError(f"return_key {return_key!r} is a key of the payload already")
         optional = {
             "delay": _number("delay", delay),
             "max_attempts": _attempts(max_attempts),
-            "connection": _text("connection", connection),
-            "region": region if region is None else _text("region", region),
+            "connection": _name("connection", connection),
+            "region": region if region is None else _name("region", region),
             "return_key": _text("return_key", return_key),
             "return_value": return_value,
             "status_queries": tuple(_text("status_queries", query) for query in status_queries),
@@ -188,7 +188,12 @@ def _text(name: str, value: object) -> str:
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")
     if not value:
         raise ValueError(f"{name} must not be empty")
-    return sys.intern(str(value))  # 100,000 waits say the same few words
+    return value
+
+
+def _name(name: str, value: object) -> str:
+    """A text of which there are few. Of others a copy would be kept for good: Python 3.12 frees no interned string."""
+    return sys.intern(str(_text(name, value)))  # 100,000 waits say the same few words
 
 
 def _mapping(name: str, value: object) -> dict[str, Any]:
