@@ -501,6 +501,8 @@ async def test_a_run_that_ignores_its_cancel_is_abandoned_and_its_work_and_its_c
     assert steps == ["begin", "on_cancel", "publish 1"]
     assert "cancelled by ann; run() did not heed" in outbox.events()[0]["message"]
     assert (abandoned(metrics), capacity.free) == (1, 10)
+    left = [task.get_name() for task in asyncio.all_tasks()]
+    assert "trigger t1, abandoned" in left  # which the watchdog says, should it block the loop one day
     Deaf.go_on.set()
     await eventually(lambda: "cleanup" in steps)
     assert len(outbox.published) == 1

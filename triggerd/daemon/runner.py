@@ -296,7 +296,7 @@ class Runner:
             await step()
         except asyncio.CancelledError:
             problem = f"{what} raised CancelledError"
-        except BaseException as error:  # noqa: BLE001 - as in `_drive`
+        except BaseException as error:  # noqa: BLE001 - whatever a trigger's code can raise
             problem = f"{what} failed: {message_of(error)}"
         ending = limit.end()
         if ours and not run.in_this_task:

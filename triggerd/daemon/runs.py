@@ -230,6 +230,7 @@ class RunTable:
     def let_go(self, run: Run) -> None:
         """Keep the run's task until it ends, which may be never, but wait for it no more."""
         if run.task is not None:
+            run.task.set_name(f"trigger {run.id}, abandoned")  # its run has another task: should it block the loop
             self._deaf.add(run.task)
             run.task.add_done_callback(self._deaf.discard)
 
