@@ -93,7 +93,7 @@ async def test_an_exit_in_any_task_of_a_run_is_an_ordinary_error_of_that_task(ru
     async def body() -> None:
         for error in (SystemExit(1), KeyboardInterrupt(), GeneratorExit()):
             with pytest.raises(containment.TaskExitError, match=type(error).__name__):
-                await asyncio.wait_for(leave(error), 5)
+                await asyncio.wait_for(asyncio.create_task(leave(error)), 5)
         with pytest.raises(ExceptionGroup) as group:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(leave(SystemExit(2)))
