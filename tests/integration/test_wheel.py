@@ -69,7 +69,7 @@ def test_the_sdk_needs_redis_and_msgpack_alone(bare: Path) -> None:
     }  # fmt: skip
     program = (
         "from triggerd import *; from triggerd.triggers.testing import SuccessTrigger\n"
-        "from triggerd.deferral import plan_deferral; print(plan_deferral(SuccessTrigger(1)).new.reply_to)"
+        "from triggerd.deferral import plan_deferral; print(plan_deferral(SuccessTrigger(1)).reply_to)"
     )
     assert run(str(bare / "python"), "-c", program).stdout == "default\n"
 
