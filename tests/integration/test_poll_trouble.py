@@ -100,7 +100,7 @@ async def test_a_merged_call_that_one_identity_may_not_make_is_made_by_the_other
         async with open_aws(fake.settings(connections={"narrow": narrow})) as aws:
             waits, others = start(aws, QUERIES), start(aws, QUERIES, connection="narrow")
             await eventually(lambda: denying.calls[SINGLE] >= 40 and fake.calls[MERGED] >= 3)
-            assert denying.calls[MERGED] == 1
+            assert denying.calls[MERGED] <= 2, "one, and one that was under way when it was denied"
             assert fake.calls[SINGLE] < 20, "not even one round; who begins before the others may be alone"
             await end(queries, waits, QUERIES)
             await end(denied, others, QUERIES)
