@@ -103,9 +103,9 @@ async def _until_polled(url: str, items: float) -> float:
     end_s = monotonic_s() + FIRST_POLLS_WITHIN_S
     while monotonic_s() < end_s:
         if await _items(url) >= items:
-            break
+            return monotonic_s()
         await asyncio.sleep(0.1)
-    return monotonic_s()
+    raise RuntimeError(f"not all waits were polled within {FIRST_POLLS_WITHIN_S:g} s")
 
 
 async def _items(url: str) -> float:

@@ -93,12 +93,14 @@ def test_10_000_triggers_survive_a_daemon_killed_in_mid_flight(redis_url: str, t
 def test_a_second_signal_ends_the_process_at_once(redis_url: str, td: Client, own_redis: EmbeddedServer) -> None:
     with DaemonProcess(own_redis.url, env=ENV) as daemon, Client(own_redis.url) as client:
         assert client.defer(SuccessTrigger(1), reply_to=None).result(timeout=10).payload == 1
-        own_redis.stop()
-        daemon.signal(signal.SIGTERM)
-        eventually_sync(lambda: "draining" in daemon.log_text)
-        daemon.signal(signal.SIGTERM)
-        assert daemon.wait(2) == 128 + signal.SIGTERM
-        own_redis.start()
+        os.kill(own_redis.pid, signal.SIGSTOP)  # it answers nothing, so a drain lasts until the time-out
+        try:
+            daemon.signal(signal.SIGTERM)
+            eventually_sync(lambda: "draining" in daemon.log_text)
+            daemon.signal(signal.SIGTERM)
+            assert daemon.wait(2) == 128 + signal.SIGTERM
+        finally:
+            os.kill(own_redis.pid, signal.SIGCONT)
 
 
 def test_a_drain_without_redis_ends_in_time_with_status_0(own_redis: EmbeddedServer) -> None:

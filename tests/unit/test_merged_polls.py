@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.scripted_poller import AnyClient, World, fault, shared
-from triggerd.errors import WaiterFailedError
+from triggerd.errors import AwsCallError, WaiterFailedError
 from triggerd.settings import QuotaSettings
 from triggerd.trigger import WaitResponse
 
@@ -194,6 +194,28 @@ async def test_one_request_that_aws_refuses_does_not_take_the_others_along(world
     await ended(*waits[:3], *waits[4:])
     with pytest.raises(Exception, match="InvalidParameterException"):
         await waits[3]
+
+
+async def test_new_requests_that_aws_refuses_one_after_another_do_not_keep_the_others_from_being_merged(
+    world: World,
+) -> None:
+    tasks = Tasks(100)
+    invalid = fault("InvalidParameterException", 400, "DescribeTasks")
+    client = AnyClient(lambda method, params: invalid if "bad" in str(params["tasks"]) else tasks(method, params))
+    found = shared(client, "ecs")
+    waits = wait_for_tasks(world, client, 100)
+    for _ in range(15):
+        await world.settle(1)
+    client.calls.clear()
+    refused = []
+    for number in range(20):
+        refused.append(world.start_any(found, "TasksStopped", {"cluster": "c", "tasks": [f"bad{number}"]}))
+        for _ in range(6):
+            await world.settle(1)
+    assert all(isinstance(wait.exception(), AwsCallError) for wait in refused)
+    assert len(client.calls) <= 100  # 12 rounds, and three calls for each that is refused
+    assert world.poller.overdue() == 0
+    await ended(*waits)
 
 
 async def test_a_throttled_or_unanswered_merged_call_fails_no_wait_and_is_sent_merged_again(world: World) -> None:

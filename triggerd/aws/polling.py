@@ -119,15 +119,21 @@ class Polling:
             for request in call.requests:
                 self._answers.lost(request, outcome)
             return set(call.requests[:1]) if unanswered and call.lane.unanswered() else set()
-        self._give_up_merging(call, outcome)
-        return set(call.requests)
+        return self._refused(call, outcome)
 
-    def _give_up_merging(self, call: Call, outcome: Outcome) -> None:
+    def _refused(self, call: Call, outcome: Outcome) -> set[Request]:
+        """AWS refuses the merged call: answers the requests that are to be asked singly, all or the suspects."""
         call.lane.merged_answered()
         error = outcome.response.get("Error", {})
         denied = any(word in str(error.get("Code", "")) for word in _DENIED)
         why = "denied" if denied else "error"
         self._metrics.merge_failed(call.lane.shared.service, call.operation, why)
+        suspects = {request for request in call.requests if not any(wait.polls for wait in request.waits)}
+        if not denied and 0 < len(suspects) < len(call.requests):
+            # The others have been answered before: they go out together again, without those that are new.
+            for request in suspects:
+                request.alone = True
+            return suspects
         if self._switches.failed(call.lane, self._clock(), denied=denied):
             log.warning(
                 "merged polls off for now, single calls are made: %s.%s as %s: %s",
@@ -135,6 +141,7 @@ class Polling:
             )  # fmt: skip
         for request in call.requests:
             request.alone = not denied  # until its own call says that it was not the cause
+        return set(call.requests)
 
     async def _read_pages(self, call: Call, outcome: Outcome) -> set[Request]:
         """Give out a merged answer; read on while there are more requests left than pages read."""
