@@ -62,6 +62,14 @@ def test_a_poll_is_counted_with_its_waits_and_duration_and_a_throttle_twice(metr
     assert value(metrics, "triggerd_poll_duration_seconds_count", service="glue") == 2
 
 
+def test_late_polls_and_failed_merged_calls_are_counted(metrics: Metrics) -> None:
+    metrics.poll_lag("ecs", 2.0)
+    metrics.merge_failed("stepfunctions", "ListExecutions", "denied")
+    labels = {"service": "stepfunctions", "operation": "ListExecutions", "why": "denied"}
+    assert value(metrics, "triggerd_poll_due_lag_seconds_sum", service="ecs") == 2.0
+    assert value(metrics, "triggerd_merges_failed_total", **labels) == 1
+
+
 def test_two_instances_do_not_share_anything(metrics: Metrics) -> None:
     metrics.claimed.inc()
     assert value(Metrics("1.2.3", []), "triggerd_triggers_claimed_total") == 0

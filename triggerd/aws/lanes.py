@@ -11,8 +11,8 @@ from triggerd.aws.forms import Form
 from triggerd.aws.waits import Request
 
 _LEAST = 2
-# After so many merged calls in a row without any answer it may be they that are at fault, and not AWS that is away.
-_UNANSWERED = 2
+# After so many merged calls in a row without an answer it may be they that are at fault, and not AWS that is away.
+_UNANSWERED = 1
 # Of a call that answers them all: so many are read without holding up the others for long.
 _AT_ONCE = 2000
 
