@@ -14,7 +14,8 @@ from typing import Any
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from triggerd.aws.acceptors import PATH_MATCHERS, compiled
-from triggerd.aws.waiters import ServiceModels, compile_waiter, hint, read_file
+from triggerd.aws.hints import hint
+from triggerd.aws.waiters import ServiceModels, compile_waiter, read_file
 from triggerd.data import data_path
 from triggerd.errors import WaiterDefinitionError
 

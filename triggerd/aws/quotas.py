@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from triggerd.aws.waiters import ServiceModels, hint
+from triggerd.aws.hints import hint
+from triggerd.aws.waiters import ServiceModels
 from triggerd.errors import ConfigError, WaiterDefinitionError
 from triggerd.settings import AwsSettings, QuotaSettings
 

@@ -4,11 +4,11 @@ A definition is waiter-2 JSON as botocore writes it. Everything here reads files
 returns is kept and only read from then on.
 """
 
-import difflib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,13 +18,16 @@ from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel
 from botocore.validate import ParamValidator
 
-from triggerd.aws.acceptors import MATCHERS, PATH_MATCHERS, STATES, Acceptor, Acceptors
+from triggerd.aws.acceptors import Acceptor, Acceptors
+from triggerd.aws.hints import hint
+from triggerd.aws.rules import Rules, parameters_of
 from triggerd.data import data_path
 from triggerd.errors import WaiterDefinitionError
 
 Source = Literal["user", "shipped", "botocore"]
 _VERSION = 2
 _NOT_SERVICES = frozenset({"states.json"})
+_VARIANTS = 1000
 
 
 def new_loader() -> Loader:
@@ -32,9 +35,9 @@ def new_loader() -> Loader:
     return Loader()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class WaiterDefinition:
-    """One waiter.
+    """One waiter, equal to itself alone.
 
     Attributes:
         name: As the file spells it.
@@ -43,6 +46,7 @@ class WaiterDefinition:
         operation: The operation's name in the service model.
         delay: Seconds between polls. max_attempts: with `delay`, the budget of time.
         acceptors: The rules, compiled.
+        parameters: Names that a wait must give values for, as they stand in ``{{ NAME }}``.
         raw: The JSON object, for `triggerd waiters show`.
     """
 
@@ -54,6 +58,7 @@ class WaiterDefinition:
     delay: float
     max_attempts: int
     acceptors: Acceptors
+    parameters: frozenset[str] = frozenset()
     raw: Mapping[str, Any]
 
     @property
@@ -115,13 +120,36 @@ class Waiters:
         self._folders = folders
         self._raw: dict[str, dict[str, tuple[str, Any, Source, Path | None]]] = {}
         self._definitions: dict[tuple[str, str], WaiterDefinition] = {}
+        self._variant = lru_cache(maxsize=_VARIANTS)(_variant)
 
-    def get(self, service: str, name: str) -> WaiterDefinition:
-        """One waiter, compiled; the same object every time.
+    def get(
+        self, service: str, name: str, acceptors: Any = None, parameters: Mapping[str, Any] | None = None
+    ) -> WaiterDefinition:
+        """One waiter that can decide; the same object every time for the same arguments.
+
+        Args:
+            acceptors: Stand instead of the waiter's own: a list of objects as a file has them, from a queue.
+            parameters: Values for ``{{ NAME }}`` in the acceptors' arguments.
 
         Raises:
-            WaiterDefinitionError: There is no such service or waiter, or its definition is wrong.
+            WaiterDefinitionError: There is no such service or waiter, its definition or an argument is wrong.
         """
+        found = self.find(service, name)
+        label = f"waiter {found.label}: "
+        if acceptors is None and not parameters:
+            if not found.acceptors.rules:
+                raise WaiterDefinitionError(f"{label}it has no acceptors of its own, the wait must bring them")
+            if found.parameters:
+                raise WaiterDefinitionError(f"{label}parameters: {', '.join(sorted(found.parameters))} missing")
+            return found
+        rules = found.acceptors.rules
+        if acceptors is not None:
+            rules = Rules(f"{label}the trigger's ", hostile=True).read(acceptors)
+        rules = Rules(label).fill(rules, parameters or {})
+        return self._variant(found, rules, tuple(type(rule.expected) for rule in rules))
+
+    def find(self, service: str, name: str) -> WaiterDefinition:
+        """One waiter as its file has it: it may lack acceptors, or parameters. Raises WaiterDefinitionError."""
         found = self._definitions.get((service, name))
         if found is None:
             self.models.get(service)  # first: it comes from a queue, and files are opened by its name
@@ -141,7 +169,7 @@ class Waiters:
         for found in [service] if service else self.services():
             entries = self._of_service(found)
             for name in sorted({entry[0] for entry in entries.values()}):
-                yield self.get(found, name)
+                yield self.find(found, name)
 
     def services(self) -> list[str]:
         """Services that have any waiter."""
@@ -198,30 +226,20 @@ def compile_waiter(
     models: ServiceModels, service: str, name: str, raw: Any, *, source: Source, file: Path | None
 ) -> WaiterDefinition:
     """Check and compile one waiter. Raises WaiterDefinitionError naming file, waiter, key and value."""
-
-    def wrong(key: str, value: object, way_out: str) -> WaiterDefinitionError:
-        return WaiterDefinitionError(f"{file or 'botocore'}: waiter {name}: {key} = {value!r}: {way_out}")
-
+    rules = Rules(f"{file or 'botocore'}: waiter {name}: ")
     if not isinstance(raw, dict):
-        raise wrong("waiter", raw, "must be an object with operation, delay, maxAttempts and acceptors")
+        raise rules.wrong("waiter", raw, "must be an object with operation, delay, maxAttempts and acceptors")
     operation = models.operation(service, str(raw.get("operation")))
     if operation is None:
         wanted = raw.get("operation")
-        raise wrong("operation", wanted, f"{service} has none{hint(wanted, models.get(service).operation_names)}")
+        raise rules.wrong("operation", wanted, f"{service} has none{hint(wanted, models.get(service).operation_names)}")
     delay, attempts = raw.get("delay"), raw.get("maxAttempts")
-    if isinstance(delay, bool) or not isinstance(delay, int | float) or delay <= 0:
-        raise wrong("delay", delay, "must be a number of seconds above 0")
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 < delay < inf:
+        raise rules.wrong("delay", delay, "must be a number of seconds above 0")
     if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-        raise wrong("maxAttempts", attempts, "must be a whole number, at least 1")
-    if not isinstance(raw.get("acceptors"), list) or not raw["acceptors"]:
-        raise wrong("acceptors", raw.get("acceptors"), "must be a list with at least one acceptor")
-    rules = []
-    for index, acceptor in enumerate(raw["acceptors"]):
-        problem = acceptor_problem(acceptor)
-        if problem:
-            raise wrong(f"acceptors[{index}].{problem[0]}", problem[1], problem[2])
-        rules.append(Acceptor(acceptor["state"], acceptor["matcher"], acceptor["expected"], acceptor.get("argument")))
-    label = f"{service} {name} ({file or 'botocore'})"
+        raise rules.wrong("maxAttempts", attempts, "must be a whole number, at least 1")
+    # Without any it can still be used with those that a wait brings along.
+    found = rules.read(raw["acceptors"]) if "acceptors" in raw else ()
     return WaiterDefinition(
         service=service,
         name=name,
@@ -230,30 +248,16 @@ def compile_waiter(
         operation=operation.name,
         delay=float(delay),
         max_attempts=attempts,
-        acceptors=Acceptors(label, rules),
+        acceptors=Acceptors(f"{service} {name} ({file or 'botocore'})", found),
+        parameters=parameters_of(found),
         raw=raw,
     )
 
 
-def acceptor_problem(acceptor: Any) -> tuple[str, object, str] | None:
-    """(key, value, way out) of the first thing wrong with the shape of an acceptor, or None."""
-    if not isinstance(acceptor, dict):
-        return "acceptor", acceptor, "must be an object with state, matcher and expected"
-    for key, known in (("state", STATES), ("matcher", MATCHERS)):
-        value = acceptor.get(key)
-        if value not in known:
-            return key, value, f"must be one of {', '.join(known)}{hint(value, known)}"
-    matcher, argument, expected = acceptor["matcher"], acceptor.get("argument"), acceptor.get("expected")
-    way_out = None
-    if "expected" not in acceptor:
-        way_out = "is missing: say which value matches"
-    elif matcher in PATH_MATCHERS and (not isinstance(argument, str) or not argument):
-        return "argument", argument, f"matcher {matcher} needs a JMESPath expression here"
-    elif matcher == "status" and (isinstance(expected, bool) or not isinstance(expected, int)):
-        way_out = "matcher status needs an HTTP status code, as 404"
-    elif matcher == "error" and not isinstance(expected, str | bool):
-        way_out = "matcher error needs an AWS error code, or true for any error"
-    return ("expected", expected, way_out) if way_out else None
+def _variant(definition: WaiterDefinition, rules: Sequence[Acceptor], _types: object) -> WaiterDefinition:
+    """The waiter with other rules; `_types` of what they expect are for the cache, to which 1 and true are equal."""
+    acceptors = Acceptors(f"{definition.label} (as this wait has it)", rules)
+    return replace(definition, acceptors=acceptors, parameters=frozenset())
 
 
 def check_arguments(models: ServiceModels, definition: WaiterDefinition, arguments: Mapping[str, Any]) -> None:
@@ -270,12 +274,3 @@ def check_arguments(models: ServiceModels, definition: WaiterDefinition, argumen
     if report.has_errors():
         text = f"waiter {definition.label}: {definition.operation}: {report.generate_report()}"
         raise WaiterDefinitionError(text)
-
-
-def hint(wanted: object, known: Any) -> str:
-    """ ", did you mean ...?" with the closest names, or the whole list where it is short."""
-    names = sorted({str(name) for name in known})
-    close = difflib.get_close_matches(str(wanted), names, n=3, cutoff=0.5)
-    if close:
-        return f", did you mean {' or '.join(repr(name) for name in close)}?"
-    return f"; known are {', '.join(names)}" if 0 < len(names) <= 30 else ""
