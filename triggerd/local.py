@@ -175,6 +175,13 @@ class AwsOnDemand:
         aws = await self._open()
         return await aws.wait(*args, **kwargs)
 
+    async def poll(self, *args: Any, **kwargs: Any) -> Any:
+        aws = await self._open()
+        return await aws.poll(*args, **kwargs)
+
+    def transient(self, error: BaseException) -> bool:
+        return bool(self._aws is not None and self._aws.transient(error))
+
     async def operation(self, service: str, waiter_name: str) -> str:
         aws = await self._open()
         found: str = await aws.operation(service, waiter_name)

@@ -129,6 +129,8 @@ class AwsContext(Protocol):
         connection: str = "default",
         region: str | None = None,
         status_queries: Sequence[str] = (),
+        acceptors: Sequence[Mapping[str, Any]] | None = None,
+        parameters: Mapping[str, str] | None = None,
         on_poll: Callable[[Progress], None] | None = None,
         restored: Any = None,
     ) -> WaitResponse:
@@ -137,6 +139,8 @@ class AwsContext(Protocol):
         Args:
             delay: Seconds between polls; the definition's own where None.
             max_attempts: With `delay` the budget of time; the definition's own where None.
+            acceptors: Rules, as a waiter's file has them, that stand instead of the waiter's own.
+            parameters: What to write for ``{{NAME}}`` in the arguments of the waiter's acceptors, by name.
             status_queries: JMESPath expressions; the first that finds a value in an answer gives `last_status`.
             on_poll: Called after each poll, and once more where the wait is cancelled, on the event loop; what it
                 raises is logged and ignored.
@@ -150,6 +154,33 @@ class AwsContext(Protocol):
             WaiterFailedError: A failure state. WaiterExhaustedError: the budget is used up.
             AwsCallError: An error of AWS that no acceptor expects.
         """
+        ...
+
+    async def poll(
+        self,
+        service: str,
+        operation: str,
+        params: Mapping[str, Any],
+        *,
+        connection: str = "default",
+        region: str | None = None,
+    ) -> dict[str, Any]:
+        """One read, within the budget of its quota; equal reads at the same time are one call.
+
+        A throttle, a 5xx or a network error is waited through, for as long as that takes.
+
+        Args:
+            operation: As the service's model spells it: ``"GetItem"``.
+
+        Raises:
+            ConfigError: There is no such connection.
+            WaiterDefinitionError: There is no such operation, or the parameters do not fit it.
+            AwsCallError: Any other error of AWS.
+        """
+        ...
+
+    def transient(self, error: BaseException) -> bool:
+        """Whether what a call of `client` raised is a throttle, a 5xx or the network: what a wait goes through."""
         ...
 
     async def operation(self, service: str, waiter_name: str) -> str:

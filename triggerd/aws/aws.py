@@ -13,11 +13,13 @@ from triggerd.aws.acceptors import compiled
 from triggerd.aws.budget import Budget
 from triggerd.aws.connections import Connections, SharedClient
 from triggerd.aws.forms import Forms, Place, read_forms
+from triggerd.aws.hints import hint
 from triggerd.aws.poller import Poller
 from triggerd.aws.polling import PollMetrics
 from triggerd.aws.quotas import Quotas
-from triggerd.aws.transport import Transport
-from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, check_arguments, hint, new_loader
+from triggerd.aws.reads import read_once
+from triggerd.aws.transport import Transport, is_transient
+from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, check_arguments, new_loader
 from triggerd.aws.waits import Wait
 from triggerd.clock import monotonic_s
 from triggerd.errors import ConfigError, WaiterDefinitionError
@@ -44,6 +46,7 @@ class Aws:
         self._budget = Budget(Quotas(settings, self._models), random.Random())  # noqa: S311 - jitter, not a secret
         self._poller = Poller(settings, Transport(settings), self._budget, metrics)
         self._definitions: dict[tuple[str, str], WaiterDefinition] = {}
+        self._reads: dict[tuple[str, str], WaiterDefinition] = {}
         self._clients: dict[tuple[str, str, str | None], SharedClient] = {}
 
     async def __aenter__(self) -> Self:
@@ -79,13 +82,17 @@ class Aws:
         connection: str = "default",
         region: str | None = None,
         status_queries: Sequence[str] = (),
+        acceptors: Sequence[Mapping[str, Any]] | None = None,
+        parameters: Mapping[str, str] | None = None,
         on_poll: Callable[[Progress], None] | None = None,
         restored: Any = None,
     ) -> Coroutine[Any, Any, WaitResponse]:
         """Wait as botocore's waiter would and return the last answer. See `AwsContext.wait`."""
 
         async def begin() -> Joined:
-            definition = self._definitions.get((service, waiter_name)) or await self._load(service, waiter_name)
+            definition = self._definitions.get((service, waiter_name))
+            if definition is None or acceptors is not None or parameters:
+                definition = await self._load(service, waiter_name, acceptors, parameters)
             check_arguments(self._models, definition, waiter_args)
             queries = _compile_queries(definition, status_queries)
             delay_s = definition.delay if delay is None else _checked_delay(definition, delay)
@@ -97,6 +104,38 @@ class Aws:
             return wait, self._poller.join(wait, shared, waiter_args, place)
 
         return self._ended(begin())
+
+    def poll(
+        self,
+        service: str,
+        operation: str,
+        params: Mapping[str, Any],
+        *,
+        connection: str = "default",
+        region: str | None = None,
+    ) -> Coroutine[Any, Any, WaitResponse]:
+        """One read, however long throttles and outages delay it. See `AwsContext.poll`."""
+
+        async def begin() -> Joined:
+            definition = self._reads.get((service, operation))
+            if definition is None:
+                definition = await self._connections.in_thread(self._read, service, operation)
+            check_arguments(self._models, definition, params)
+            client = service, connection, region
+            shared = self._clients.get(client) or await self._connect(*client)
+            wait = Wait(definition, definition.delay, definition.max_attempts, (), None)
+            return wait, self._poller.join(wait, shared, params)  # never merged: who asks may read any field
+
+        return self._ended(begin())
+
+    def _read(self, service: str, operation: str) -> WaiterDefinition:
+        """A wait that the first answer ends. Runs in a thread."""
+        self._reads[(service, operation)] = found = read_once(self._models, service, operation)
+        return found
+
+    def transient(self, error: BaseException) -> bool:
+        """Whether what a call of `client` raised is a throttle, a 5xx or the network."""
+        return is_transient(error)
 
     async def _ended(self, beginning: Coroutine[Any, Any, Joined]) -> WaitResponse:
         """All that stands while a wait lasts, a hundred thousand times over: nothing of how it began is kept."""
@@ -120,12 +159,19 @@ class Aws:
 
     async def operation(self, service: str, waiter_name: str) -> str:
         """The operation that a waiter calls. Raises WaiterDefinitionError."""
-        found = self._definitions.get((service, waiter_name)) or await self._load(service, waiter_name)
-        return found.operation
+        return (await self._connections.in_thread(self._waiters.find, service, waiter_name)).operation
 
-    async def _load(self, service: str, waiter_name: str) -> WaiterDefinition:
-        found = await self._connections.in_thread(self._waiters.get, service, waiter_name)
-        self._definitions[(service, waiter_name)] = found
+    async def _load(
+        self,
+        service: str,
+        waiter_name: str,
+        acceptors: Sequence[Mapping[str, Any]] | None = None,
+        parameters: Mapping[str, str] | None = None,
+    ) -> WaiterDefinition:
+        get = self._waiters.get
+        found = await self._connections.in_thread(get, service, waiter_name, acceptors, parameters)
+        if acceptors is None and not parameters:  # of the others there are as many as triggers like
+            self._definitions[(service, waiter_name)] = found
         return found
 
     def divide(self, parts: int) -> None:

@@ -124,6 +124,13 @@ def classify(error: ClientError, *, refreshable: bool) -> Outcome:
     return Outcome(result, response, why, retry_after_s)
 
 
+def is_transient(error: BaseException) -> bool:
+    """Whether a call that raised this is worth sending again: a throttle, a 5xx, the network, an expired token."""
+    if isinstance(error, ClientError):
+        return classify(error, refreshable=True).result != "aws_error"
+    return isinstance(error, _UNAVAILABLE)
+
+
 def _retry_after_s(headers: Mapping[str, str]) -> float:
     """AWS's own header is in milliseconds, HTTP's in seconds (or a date, which we leave alone)."""
     for header, unit_s in (("x-amz-retry-after", 0.001), ("retry-after", 1.0)):

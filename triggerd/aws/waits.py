@@ -194,7 +194,7 @@ class Wait:
     @property
     def reads(self) -> Hashable:
         """Equal for waits that read the same from one answer."""
-        return id(self.definition), self.queries
+        return self.definition, self.queries  # not its id: that may be another's, once this one is gone
 
     def status_in(self, response: Mapping[str, Any]) -> str | None:
         """The status that this answer shows, by the wait's own queries, else by the waiter's expressions."""

@@ -1,12 +1,12 @@
 """The trigger for every wait that a waiter can describe, botocore's own or one of `waiters/<service>.json`."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Any, Literal
 
 from triggerd.errors import AwsCallError, ConfigError, WaiterDefinitionError, WaitError, message_of
 from triggerd.trigger import BaseTrigger, TriggerEvent, WaitResponse
+from triggerd.triggers.arguments import attempts, mapping, name, number, text
 from triggerd.triggers.cancel_calls import CancelCall, is_over, ready_made, refusals
 from triggerd.triggers.wait_checkpoints import WaitCheckpoints
 
@@ -14,7 +14,7 @@ _FAILURE_MESSAGE = "AWS wait failed"
 _STATUS_MESSAGE = "AWS wait goes on"
 _ARGUMENTS = (
     "service", "waiter_name", "waiter_args", "delay", "max_attempts", "connection", "region", "return_key",
-    "return_value", "status_queries", "failure_message", "status_message", "cancel_call",
+    "return_value", "status_queries", "acceptors", "parameters", "failure_message", "status_message", "cancel_call",
 )  # fmt: skip
 # A wait may be for 100 tasks, and all of them are to be stopped within the 30 s that a cancel has.
 _CANCEL_CALLS_AT_ONCE = 10
@@ -40,6 +40,8 @@ class AwsWaiterTrigger(BaseTrigger):
         region: Where not the connection's own.
         return_key: Name of the value in the payload. return_value: the value, given back to the continuation.
         status_queries: JMESPath expressions for `last_status`; from the waiter's own acceptors where empty.
+        acceptors: Rules that stand instead of the waiter's own, as its file would have them.
+        parameters: What to write for ``{{NAME}}`` in the waiter's acceptors, by name.
         failure_message: Begins the message of an error event.
         status_message: Logged at level debug with the status after each poll.
         cancel_call: What stops the remote work on an explicit cancel, and on nothing else. None: the ready-made call
@@ -58,6 +60,8 @@ class AwsWaiterTrigger(BaseTrigger):
     return_key: str = "value"
     return_value: Any = None
     status_queries: tuple[str, ...] = ()
+    acceptors: list[dict[str, Any]] | None = None
+    parameters: dict[str, str] | None = None
     failure_message: str = _FAILURE_MESSAGE
     status_message: str = _STATUS_MESSAGE
     cancel_call: tuple[str, dict[str, Any]] | Literal[False] | None = None
@@ -75,37 +79,41 @@ class AwsWaiterTrigger(BaseTrigger):
         return_key: str = "value",
         return_value: Any = None,
         status_queries: Sequence[str] = (),
+        acceptors: Sequence[Mapping[str, Any]] | None = None,
+        parameters: Mapping[str, str] | None = None,
         failure_message: str = _FAILURE_MESSAGE,
         status_message: str = _STATUS_MESSAGE,
         cancel_call: tuple[str, Mapping[str, Any]] | Literal[False] | None = None,
     ) -> None:
         if isinstance(status_queries, str):
             raise TypeError("status_queries must be a list of JMESPath expressions, not one string")
-        self.service = _name("service", service)
-        self.waiter_name = _name("waiter_name", waiter_name)
-        self.waiter_args = _mapping("waiter_args", waiter_args)
+        self.service = name("service", service)
+        self.waiter_name = name("waiter_name", waiter_name)
+        self.waiter_args = mapping("waiter_args", waiter_args)
         if return_key in ("status", "message"):
             raise ValueError(f"return_key {return_key!r} is a key of the payload already")
         optional = {
-            "delay": _number("delay", delay),
-            "max_attempts": _attempts(max_attempts),
-            "connection": _name("connection", connection),
-            "region": region if region is None else _name("region", region),
-            "return_key": _text("return_key", return_key),
+            "delay": number("delay", delay),
+            "max_attempts": attempts(max_attempts),
+            "connection": name("connection", connection),
+            "region": region if region is None else name("region", region),
+            "return_key": text("return_key", return_key),
             "return_value": return_value,
-            "status_queries": tuple(_text("status_queries", query) for query in status_queries),
-            "failure_message": _text("failure_message", failure_message),
-            "status_message": _text("status_message", status_message),
+            "status_queries": tuple(text("status_queries", query) for query in status_queries),
+            "acceptors": acceptors if acceptors is None else [mapping("acceptors", each) for each in acceptors],
+            "parameters": parameters if parameters is None else mapping("parameters", parameters),
+            "failure_message": text("failure_message", failure_message),
+            "status_message": text("status_message", status_message),
             "cancel_call": _cancel_call(cancel_call),
         }
-        for name, value in optional.items():
-            default = getattr(AwsWaiterTrigger, name)
+        for key, value in optional.items():
+            default = getattr(AwsWaiterTrigger, key)
             if type(value) is not type(default) or value != default:
-                setattr(self, name, value)
+                setattr(self, key, value)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Arguments that equal their defaults are left out: an envelope is stored and sent for every wait."""
-        kwargs = {name: self.__dict__[name] for name in _ARGUMENTS if name in self.__dict__}
+        kwargs = {key: self.__dict__[key] for key in _ARGUMENTS if key in self.__dict__}
         return "triggerd.triggers.aws.AwsWaiterTrigger", kwargs
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -116,12 +124,9 @@ class AwsWaiterTrigger(BaseTrigger):
             await checkpoints.stop()
             raise
         except (WaitError, WaiterDefinitionError, ConfigError) as error:
-            event = self._failed(error)
+            event = self._failure(error)
         else:
-            event = TriggerEvent(
-                {"status": "success", self.return_key: self.return_value},
-                {"last_status": response.last_status, "polls": response.polls, "waited_s": response.waited_s},
-            )
+            event = self._success(response)
         finally:
             await checkpoints.close()
         yield event
@@ -136,6 +141,8 @@ class AwsWaiterTrigger(BaseTrigger):
             connection=self.connection,
             region=self.region,
             status_queries=self.status_queries,
+            acceptors=self.acceptors,
+            parameters=self.parameters,
             on_poll=checkpoints,
             restored=checkpoints.restored(),
         )
@@ -166,13 +173,30 @@ class AwsWaiterTrigger(BaseTrigger):
         operation = await self.context.aws.operation(self.service, self.waiter_name)
         return ready_made(self.service, operation, self.waiter_args)
 
-    def _failed(self, error: WaitError | WaiterDefinitionError | ConfigError) -> TriggerEvent:
+    def _success(self, response: WaitResponse) -> TriggerEvent:
+        """The event of a wait that ended well."""
+        return TriggerEvent({"status": "success", self.return_key: self.return_value}, success_details(response))
+
+    def _failure(self, error: WaitError | WaiterDefinitionError | ConfigError) -> TriggerEvent:
+        """The event of one that did not; a subclass may raise `error` instead, and then the trigger has failed."""
         message = f"{self.failure_message}: {error}"
-        details: dict[str, Any] = {"last_status": None, "polls": 0, "waited_s": 0.0, "error_type": error.code}
-        if isinstance(error, WaitError):
-            details |= {"last_status": error.last_status, "polls": error.polls, "waited_s": error.waited_s}
-        details["error_code"] = error.aws_code if isinstance(error, WaitError) else None
-        return TriggerEvent({"status": "error", "message": message, self.return_key: self.return_value}, details)
+        return TriggerEvent(
+            {"status": "error", "message": message, self.return_key: self.return_value}, failure_details(error)
+        )
+
+
+def success_details(response: WaitResponse) -> dict[str, Any]:
+    """How a wait went: the event's details."""
+    return {"last_status": response.last_status, "polls": response.polls, "waited_s": response.waited_s}
+
+
+def failure_details(error: WaitError | WaiterDefinitionError | ConfigError) -> dict[str, Any]:
+    """How and why a wait did not end well: the event's details."""
+    details: dict[str, Any] = {"last_status": None, "polls": 0, "waited_s": 0.0, "error_type": error.code}
+    if isinstance(error, WaitError):
+        details |= {"last_status": error.last_status, "polls": error.polls, "waited_s": error.waited_s}
+    details["error_code"] = error.aws_code if isinstance(error, WaitError) else None
+    return details
 
 
 async def _make(client: Any, call: CancelCall) -> list[str]:
@@ -183,43 +207,6 @@ async def _make(client: Any, call: CancelCall) -> list[str]:
         return [] if is_over(error) else [message_of(error)]
 
 
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
-    if not value:
-        raise ValueError(f"{name} must not be empty")
-    return value
-
-
-def _name(name: str, value: object) -> str:
-    """A text of which there are few. Of others a copy would be kept for good: Python 3.12 frees no interned string."""
-    return sys.intern(str(_text(name, value)))  # 100,000 waits say the same few words
-
-
-def _mapping(name: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise TypeError(f"{name} must be a dict of parameter names and values, not {value!r}")
-    return {sys.intern(str(key)): member for key, member in value.items()}
-
-
-def _number(name: str, value: float | None) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name} = {value!r}: must be above 0")
-    return value
-
-
-def _attempts(value: int | None) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise TypeError(f"max_attempts must be a whole number, not {type(value).__name__}")
-    if value is not None and value < 1:
-        raise ValueError(f"max_attempts = {value}: must be at least 1")
-    return value
-
-
 def _cancel_call(
     value: tuple[str, Mapping[str, Any]] | Literal[False] | None,
 ) -> tuple[str, dict[str, Any]] | Literal[False] | None:
@@ -227,7 +214,7 @@ def _cancel_call(
         return value
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
         raise TypeError(f"cancel_call must be (operation, parameters), not {value!r}")
-    operation = _text("cancel_call", value[0])
+    operation = text("cancel_call", value[0])
     if not operation.isidentifier() or operation.lower() != operation or operation.startswith("_"):
         raise ValueError(f"cancel_call {operation!r}: name the client's method in snake_case, as 'stop_crawler'")
-    return operation, _mapping("cancel_call parameters", value[1])
+    return operation, mapping("cancel_call parameters", value[1])
