@@ -1,5 +1,6 @@
 """Checks of a trigger's arguments: they come from a queue, and a wrong one is named at once, not at the first poll."""
 
+import inspect
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -44,3 +45,26 @@ def attempts(value: int | None) -> int | None:
     if value is not None and value < 1:
         raise ValueError(f"max_attempts = {value}: must be at least 1")
     return value
+
+
+def whole(name: str, value: int, least: int, most: int) -> int:
+    """A whole number of the range."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} = {value}: must be {least:,} to {most:,}")
+    return value
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False; not a text, as "false" would be true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
+def changed(trigger: object) -> dict[str, Any]:
+    """What `serialize` gives, of a trigger that keeps each argument under its name: those that are not the default."""
+    parameters = inspect.signature(type(trigger)).parameters.values()
+    values = ((each.name, getattr(trigger, each.name), each.default) for each in parameters)
+    return {name: value for name, value, default in values if type(value) is not type(default) or value != default}
