@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for type checkers; at run time `__getattr__` finds the same names
     from triggerd.client import AsyncClient as AsyncClient
     from triggerd.client import Client as Client
+    from triggerd.client_token import start_token as start_token
     from triggerd.deferrable import Deferrable as Deferrable
     from triggerd.deferrable import TaskDeferred as TaskDeferred
     from triggerd.errors import (
@@ -79,6 +80,7 @@ _NAMES_BY_MODULE = {
         "AsyncClient",
         "Client",
     ),
+    "client_token": ("start_token",),
     "deferrable": (
         "Deferrable",
         "TaskDeferred",

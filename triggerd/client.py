@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Self
 
 from triggerd.deferrable import Deferrable, OnTimeout, call_task
-from triggerd.deferral import Deferral, note_enqueued, plan_deferral, plan_deferrals
+from triggerd.deferral import Deferral, new_id, note_enqueued, plan_deferral, plan_deferrals
 from triggerd.errors import RedisRefusedError, RedisUnavailableError
 from triggerd.handle import AsyncHandle, Caller, Handle
 from triggerd.keys import BATCH
@@ -149,12 +149,16 @@ class Client:
 
         A task with ``deferrable = False`` runs to its end in place, without Redis.
 
+        Args:
+            id: The trigger id of what it defers, and what `Deferrable.start_token` follows from; None: a new one.
+
         Raises:
             DeferSwallowedError: The task caught what `defer` raised; nothing was enqueued.
         """
         if not task.deferrable:
-            return asyncio.run(run_task_here(task, context))
-        result, deferred = call_task(task, lambda: task.execute(context))
+            return asyncio.run(run_task_here(task, context, id=id))
+        id = id or new_id()  # noqa: A001
+        result, deferred = call_task(task, lambda: task.execute(context), id)
         if deferred is None:
             return result
         return self.defer(**deferred.arguments(), id=id, task=task, queue=queue, reply_to=reply_to, context=context)
@@ -226,8 +230,9 @@ class AsyncClient:
     ) -> Any:
         """As `Client.start`."""
         if not task.deferrable:
-            return await run_task_here(task, context)
-        result, deferred = await asyncio.to_thread(call_task, task, lambda: task.execute(context))
+            return await run_task_here(task, context, id=id)
+        id = id or new_id()  # noqa: A001
+        result, deferred = await asyncio.to_thread(call_task, task, lambda: task.execute(context), id)
         if deferred is None:
             return result
         return await self.defer(

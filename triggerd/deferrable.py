@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, NoReturn, Self
 
+from triggerd.client_token import start_token
 from triggerd.errors import DeferSwallowedError, TriggerdError
 from triggerd.event import Continuation, Event
 
@@ -48,6 +49,7 @@ class Deferrable:
     deferrable: bool = True
     _arguments: dict[str, Any] | None
     _deferring: TaskDeferred | None = None
+    _step_id: str = ""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Remembered here, so that a subclass's own __init__ need not call ours.
@@ -87,6 +89,22 @@ class Deferrable:
         object.__setattr__(self, "_deferring", deferring)
         raise deferring
 
+    def start_token(self, step: str = "") -> str:
+        """The client token for a start call that this step makes: a step that is run again attaches to its job.
+
+        In `execute` it follows from the ``id`` given to `Client.start`: give one, and a retried task gets the same
+        token. In a continuation it follows from the event that it is called with.
+
+        Args:
+            step: Tells several start calls apart, as ``"train"``.
+
+        Raises:
+            TriggerdError: Asked for while no step of the task runs.
+        """
+        if not self._step_id:
+            raise TriggerdError("start_token() is known in execute() and in continuations only, while they run")
+        return start_token(self._step_id, step)
+
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """``(classpath, kwargs)`` from which a Resumer rebuilds this task: by default its constructor's arguments."""
         if self._arguments is None:
@@ -108,19 +126,25 @@ class Deferrable:
         return method(continuation.context, **continuation.kwargs)
 
 
-def call_task(task: Deferrable, step: Callable[[], Any]) -> tuple[Any, TaskDeferred | None]:
+def call_task(task: Deferrable, step: Callable[[], Any], step_id: str) -> tuple[Any, TaskDeferred | None]:
     """Run one step of a task: ``(result, None)``, or ``(None, deferred)`` where it deferred. It may be a coroutine.
+
+    Args:
+        step_id: The same where this step is run again, and no other step's: what `start_token` follows from.
 
     Raises:
         DeferSwallowedError: The task caught what `defer` raised; nothing was enqueued.
     """
     object.__setattr__(task, "_deferring", None)  # the other half of Deferrable.defer
+    object.__setattr__(task, "_step_id", step_id)
     try:
         result = step()
         if inspect.iscoroutine(result):
             result = asyncio.run(result)
     except TaskDeferred as deferred:
         return None, deferred
+    finally:
+        object.__setattr__(task, "_step_id", "")
     if task._deferring is not None:  # noqa: SLF001
         raise DeferSwallowedError(
             f"{classpath_of(type(task))} called defer(), caught the TaskDeferred that it raises, and went on: nothing "

@@ -28,7 +28,8 @@ class Deferral(NewTrigger):
     enqueued: str = ""
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """A trigger id that nobody else has."""
     return os.urandom(_ID_BYTES).hex()
 
 
@@ -41,8 +42,8 @@ def _new_ids() -> Iterator[str]:
 
 def plan_deferrals(deferrals: Iterable[Mapping[str, Any]], keys: SigningKeys | None) -> list[Deferral]:
     """The deferrals that `Client.defer_many` sends; each mapping holds the arguments of one `plan_deferral`."""
-    new_id = _new_ids().__next__
-    return [plan_deferral(**deferral, keys=keys, new_id=new_id) for deferral in deferrals]
+    draw_id = _new_ids().__next__
+    return [plan_deferral(**deferral, keys=keys, draw_id=draw_id) for deferral in deferrals]
 
 
 def plan_deferral(
@@ -61,7 +62,7 @@ def plan_deferral(
     root: str | None = None,
     resumed_ms: int = 0,
     keys: SigningKeys | None = None,
-    new_id: Callable[[], str] = _new_id,
+    draw_id: Callable[[], str] = new_id,
 ) -> Deferral:
     """The deferral that `Client.defer` sends; its arguments are explained there. `keys` are the client's.
 
@@ -71,7 +72,7 @@ def plan_deferral(
         ValueError: `timeout` or `on_timeout` is none.
     """
     check_name("queue", queue)
-    trigger_id = new_id() if id is None else check_id(id)
+    trigger_id = draw_id() if id is None else check_id(id)
     if reply_to is None and getattr(trigger, "multi_event", False):
         raise ValueError(
             "reply_to=None keeps the final event only, and this trigger fires several: name a result stream"
@@ -114,6 +115,12 @@ def next_leg(task: Deferrable, continuation: Continuation, event: Event) -> dict
         "id": trigger_id, "task": task, "context": continuation.context, "leg": leg, "root": root,
         "resumed_ms": event.fired_ms,
     }  # fmt: skip
+
+
+def step_id(continuation: Continuation, event: Event) -> str:
+    """What `Deferrable.start_token` follows from in the continuation of `event`, however often that is delivered."""
+    # With the instant, so that another run of a task whose caller uses the id again gets other tokens.
+    return f"{continuation.root or event.trigger_id}+{continuation.leg + 1}.{event.seq}@{event.fired_ms}"
 
 
 def timeout_ms(timeout: float | timedelta | None) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from triggerd.clock import wall_ms
 from triggerd.deferrable import Deferrable, call_task
-from triggerd.deferral import timeout_ms
+from triggerd.deferral import new_id, timeout_ms
 from triggerd.envelope import pack, unpack
 from triggerd.errors import MissingExtraError, TriggerdError
 from triggerd.event import Continuation, Event, EventError, decode_event, encode_event
@@ -126,24 +126,31 @@ def _ended(trigger_id: str, seq: int, outcome: Any, error: EventError) -> Event:
     return Event(payload, trigger_id=trigger_id, seq=seq, outcome=outcome, error=error, fired_ms=wall_ms())
 
 
-async def run_task_here(task: Deferrable, context: Any = None, *, aws: AwsContext | None = None) -> Any:
+async def run_task_here(
+    task: Deferrable,
+    context: Any = None,
+    *,
+    aws: AwsContext | None = None,
+    id: str | None = None,  # noqa: A002 - the SDK's word
+) -> Any:
     """Run a task and everything it defers, in place; return what its last step returned.
 
-    The task's own methods run in a thread, as they may block.
+    The task's own methods run in a thread, as they may block. `id` is what its `start_token` follows from.
     """
-    result, deferred = await asyncio.to_thread(call_task, task, lambda: task.execute(context))
+    step = id or new_id()
+    result, deferred = await asyncio.to_thread(call_task, task, lambda: task.execute(context), step)
     waiting = [deferred] if deferred is not None else []
     while waiting:
-        deferred = waiting.pop(0)
+        deferred, step = waiting.pop(0), f"{step}+"
         continuation = Continuation(deferred.method_name, deferred.kwargs, context=context)
         for event in await run_here(deferred.trigger, timeout=deferred.timeout, aws=aws):
-            result, again = await asyncio.to_thread(_resume_here, task, continuation, event)
+            result, again = await asyncio.to_thread(_resume_here, task, continuation, event, f"{step}{event.seq}")
             waiting += [again] if again is not None else []
     return result
 
 
-def _resume_here(task: Deferrable, continuation: Continuation, event: Event) -> Any:
-    return call_task(task, lambda: task.resume_execution(continuation, event))
+def _resume_here(task: Deferrable, continuation: Continuation, event: Event, step: str) -> Any:
+    return call_task(task, lambda: task.resume_execution(continuation, event), step)
 
 
 class AwsOnDemand:

@@ -16,7 +16,7 @@ from typing import Any
 from triggerd.client import Client
 from triggerd.clock import monotonic_s
 from triggerd.deferrable import Deferrable, call_task, classpath_of
-from triggerd.deferral import next_leg
+from triggerd.deferral import next_leg, step_id
 from triggerd.delivery import Reader
 from triggerd.envelope import decode_trigger
 from triggerd.errors import EnvelopeError, RedisUnavailableError, TaskNotRegisteredError, TriggerdError
@@ -127,7 +127,8 @@ class Resumer:
             _finish(self._on_event(event, continuation))
             return
         task = self._rebuild(*continuation.task)
-        result, deferred = call_task(task, lambda: task.resume_execution(continuation, event))
+        step = step_id(continuation, event)
+        result, deferred = call_task(task, lambda: task.resume_execution(continuation, event), step)
         _finish(result)
         if deferred is not None:
             self._defer_leg(deferred.arguments() | next_leg(task, continuation, event), queue, reply_to)

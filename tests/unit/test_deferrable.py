@@ -46,7 +46,7 @@ def test_defer_raises_what_an_except_exception_lets_pass() -> None:
             except Exception:  # noqa: BLE001 - what a careless task does
                 return "swallowed"
 
-    _, deferred = call_task(task := Careful("a"), lambda: task.execute(None))
+    _, deferred = call_task(task := Careful("a"), lambda: task.execute(None), "t1")
     assert isinstance(deferred, TaskDeferred)
     assert (deferred.method_name, deferred.timeout, deferred.kwargs) == ("go_on", 60, {"step": 2})
 
@@ -122,7 +122,7 @@ def test_a_frozen_dataclass_can_be_a_task() -> None:
 
     task = Pause("dwh")
     assert task.serialize()[1] == {"cluster": "dwh"}
-    assert call_task(task, lambda: task.execute(None))[1] is not None
+    assert call_task(task, lambda: task.execute(None), "t1")[1] is not None
 
 
 def test_arguments_that_only_a_new_of_ones_own_understands_are_no_guess() -> None:
@@ -218,7 +218,7 @@ def test_what_is_to_happen_at_a_time_out_goes_with_the_deferral_and_a_typing_mis
             self.defer(trigger=SuccessTrigger(1), method_name="go_on", on_timeout=context)
 
     task = Stops("a")
-    _, deferred = call_task(task, lambda: task.execute("cancel"))
+    _, deferred = call_task(task, lambda: task.execute("cancel"), "t1")
     assert deferred is not None
     assert plan_deferral(**deferred.arguments()).on_timeout == "cancel"
     assert plan_deferral(SuccessTrigger(1)).on_timeout == ""

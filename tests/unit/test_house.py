@@ -16,7 +16,7 @@ PACKAGE = data_path("triggerd")
 # Lower floors first; a module may import its own floor's neighbours and everything below, never above.
 FLOORS: list[set[str]] = [
     {"errors", "clock", "data", "redact"},
-    {"keys", "trigger", "signing"},
+    {"keys", "trigger", "signing", "client_token"},
     {"envelope"},
     {"event"},
     {"triggers", "streams"},
