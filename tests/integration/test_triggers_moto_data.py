@@ -1,0 +1,250 @@
+"""Promises of the S3, SQS, DynamoDB and Kinesis triggers against moto's real API shapes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.support.waiting import eventually
+from triggerd.aws import Aws
+from triggerd.aws.local import open_aws
+from triggerd.event import Event
+from triggerd.settings import AwsSettings, ConnectionSettings, QuotaSettings
+from triggerd.testing import run_trigger
+from triggerd.triggers.s3 import S3KeyTrigger
+from triggerd.triggers.s3_keys_unchanged import S3KeysUnchangedTrigger
+
+
+class Polls:
+    """Counts the answers of AWS, so that a test can wait until a trigger has looked again in vain."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+
+    def poll(self, service: str, operation: str, result: str, waits: int, seconds: float) -> None:
+        self.answered += 1
+
+    def poll_lag(self, service: str, seconds: float) -> None:
+        pass
+
+    def merge_failed(self, service: str, operation: str, why: str) -> None:
+        pass
+
+    async def in_vain(self, waiting: "asyncio.Task[Event]", times: int = 3) -> None:
+        """Wait for so many more polls; the trigger must not have fired."""
+        enough = self.answered + times
+        await eventually(lambda: waiting.done() or self.answered >= enough)
+        assert not waiting.done(), waiting.result()
+
+
+@pytest.fixture
+def polls() -> Polls:
+    return Polls()
+
+
+@pytest.fixture
+async def aws(moto_url: str, polls: Polls) -> AsyncIterator[Aws]:
+    connection = ConnectionSettings(region="us-east-1", endpoint_url=moto_url)
+    quotas = {"*": QuotaSettings(rate_per_s=10_000.0, burst=10_000.0)}
+    async with open_aws(AwsSettings(connections={"default": connection}, quotas=quotas), polls) as opened:
+        yield opened
+
+
+class Boto:
+    """What others do in the same account, with boto3 in a thread: ``await boto.s3("put_object", Bucket=...)``."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __getattr__(self, service: str) -> Any:
+        async def call(operation: str, **parameters: Any) -> Any:
+            return await asyncio.to_thread(self._call, service, operation, parameters)
+
+        return call
+
+    def _call(self, service: str, operation: str, parameters: dict[str, Any]) -> Any:
+        client = boto3.client(service, endpoint_url=self._url, region_name="us-east-1")
+        try:
+            return getattr(client, operation)(**parameters)
+        finally:
+            client.close()
+
+
+@pytest.fixture
+def boto(moto_url: str) -> Boto:
+    return Boto(moto_url)
+
+
+@pytest.fixture
+async def put(boto: Boto) -> Any:
+    """``await put("data/a", b"body")`` puts an object into the bucket `lake`."""
+    await boto.s3("create_bucket", Bucket="lake")
+
+    async def put_object(key: str, body: bytes = b"1", **more: Any) -> None:
+        await boto.s3("put_object", Bucket="lake", Key=key, Body=body, **more)
+
+    return put_object
+
+
+# --- S3 keys ----------------------------------------------------------------------------------------------------
+
+
+def _keys(aws: Aws, bucket: str | None, key: Any, *, delay: float = 0.05, **more: Any) -> asyncio.Task[Event]:
+    return asyncio.create_task(run_trigger(S3KeyTrigger(bucket, key, delay=delay, **more), aws=aws, timeout=30))
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key", "more"),
+    [
+        ("lake", "data/_SUCCESS", {}),
+        (None, "s3://lake/data/_SUCCESS", {}),
+        ("lake", "data/*", {"wildcard_match": True}),
+        (None, "s3://lake/d?ta/*", {"wildcard_match": True}),
+        ("lake", "data/_[A-Z]+$", {"use_regex": True}),
+        ("lake", "data/_SUCCESS", {"hook_params": {"hook_params": {"requester_pays": True}}}),
+    ],
+)
+async def test_a_key_is_waited_for(
+    aws: Aws, polls: Polls, put: Any, bucket: str | None, key: str, more: dict[str, Any]
+) -> None:
+    await put("other/_SUCCESS")
+    waiting = _keys(aws, bucket, key, **more)
+    await polls.in_vain(waiting)
+    await put("data/_SUCCESS")
+    assert (await waiting).payload == {"status": "success"}
+
+
+async def test_all_of_several_keys_must_be_there_in_one_look(aws: Aws, polls: Polls, boto: Boto, put: Any) -> None:
+    await put("a")
+    waiting = _keys(aws, "lake", ["a", "b"])
+    await polls.in_vain(waiting)
+    await boto.s3("delete_object", Bucket="lake", Key="a")
+    await put("b")
+    await polls.in_vain(waiting)
+    await put("a")
+    assert (await waiting).payload == {"status": "success"}
+
+
+@pytest.mark.parametrize("key", ["a b+ü/€.csv", "a/%2F&<x>.csv", "a//b/../c"])
+async def test_a_key_with_strange_characters_is_found_exactly_and_by_wildcard(aws: Aws, put: Any, key: str) -> None:
+    await put(key)
+    assert (await _keys(aws, "lake", key)).payload == {"status": "success"}
+    event = await _keys(aws, "lake", f"{key[:2]}*", wildcard_match=True, should_check_fn=True)
+    assert event.payload == {"status": "running", "files": [{"Size": 1, "Key": key}]}
+
+
+async def test_a_check_function_gets_what_fits_the_pattern_and_no_more(aws: Aws, put: Any) -> None:
+    for key in ("data/a/1.csv", "data/b/2.csv", "data/3.txt", "data/1.csv.gz"):
+        await put(key, key.encode())
+    event = await _keys(aws, "lake", "data/*.csv", wildcard_match=True, should_check_fn=True)
+    assert event.payload == {
+        "status": "running",
+        "files": [{"Size": 12, "Key": "data/a/1.csv"}, {"Size": 12, "Key": "data/b/2.csv"}],
+    }
+    event = await _keys(aws, "lake", r"data/\d\.", use_regex=True, should_check_fn=True, metadata_keys=["ETag", "Nope"])
+    assert [file["Key"] for file in event.payload["files"]] == ["data/1.csv.gz", "data/3.txt"]
+    assert event.payload["files"][0]["ETag"].startswith('"')
+    assert event.payload["files"][0]["Nope"] is None
+
+
+async def test_a_check_function_of_an_exact_key_or_url_gets_that_key_only(aws: Aws, put: Any) -> None:
+    await put("data/1", b"xy")
+    await put("data/10")
+    for bucket, key in (("lake", "data/1"), (None, "s3://lake/data/1")):
+        event = await _keys(aws, bucket, key, should_check_fn=True)
+        assert event.payload == {"status": "running", "files": [{"Size": 2, "Key": "data/1"}]}
+
+
+@pytest.mark.parametrize("more", [{}, {"wildcard_match": True}])
+async def test_all_metadata_travels(aws: Aws, put: Any, more: dict[str, Any]) -> None:
+    await put("data/1", b"xy", Metadata={"origin": "sap"}, ContentType="text/csv")
+    event = await _keys(aws, "lake", "data/1", should_check_fn=True, metadata_keys=["*"], **more)
+    (file,) = event.payload["files"]
+    assert (file["Key"], file["ContentLength"], file["ContentType"]) == ("data/1", 2, "text/csv")
+    assert file["Metadata"] == {"origin": "sap"}
+    assert isinstance(file["LastModified"], datetime)
+    assert file["LastModified"].tzinfo == UTC
+    assert "ResponseMetadata" not in file
+
+
+async def test_an_error_of_aws_ends_the_wait_with_an_error_event(aws: Aws) -> None:
+    event = await _keys(aws, "nobodys", "data/*", wildcard_match=True)
+    assert event.payload["status"] == "error"
+    assert "NoSuchBucket" in event.payload["message"]
+    assert event.details["error_code"] == "NoSuchBucket"
+    assert (await _keys(aws, "lake", "(", use_regex=True, connection="nope")).payload["status"] == "error"
+
+
+async def test_a_budget_that_is_used_up_says_what_is_missing(aws: Aws, put: Any) -> None:
+    await put("a")
+    event = await _keys(aws, "lake", ["a", "b"], max_attempts=3, delay=0.05)
+    assert event.payload["status"] == "error"
+    assert "s3://lake/b was not there" in event.payload["message"]
+    assert event.details["error_type"] == "waiter_exhausted"
+
+
+async def test_a_regex_that_is_none_is_an_error_event(aws: Aws, put: Any) -> None:
+    await put("a(")
+    event = await _keys(aws, "lake", "a(", use_regex=True)
+    assert "is no regular expression" in event.payload["message"]
+
+
+# --- S3 keys unchanged ------------------------------------------------------------------------------------------
+
+
+def _unchanged(aws: Aws, period_s: float, **more: Any) -> asyncio.Task[Event]:
+    trigger = S3KeysUnchangedTrigger("lake", "data/", inactivity_period=period_s, delay=0.05, **more)
+    return asyncio.create_task(run_trigger(trigger, aws=aws, timeout=30))
+
+
+async def test_keys_that_do_not_change_are_waited_for(aws: Aws, put: Any) -> None:
+    await put("data/a")
+    await put("other/a")
+    event = await _unchanged(aws, 0.3)
+    assert event.payload["status"] == "success"
+    assert "1 objects at s3://lake/data/" in event.payload["message"]
+    assert 2 < event.details["polls"] < 12
+
+
+async def test_a_new_and_a_replaced_object_begin_the_period_anew(aws: Aws, polls: Polls, put: Any) -> None:
+    await put("data/a", b"1")
+    waiting = _unchanged(aws, 1.0)
+    for body in (b"2", b"3", b"4"):
+        await polls.in_vain(waiting, 12)  # 0.6 s
+        await put("data/a", body)  # as many objects as before
+    await polls.in_vain(waiting)
+    assert (await waiting).payload["status"] == "success"
+
+
+async def test_too_few_objects_are_waited_for(aws: Aws, polls: Polls, put: Any) -> None:
+    await put("data/a")
+    waiting = _unchanged(aws, 0.1, min_objects=2)
+    await polls.in_vain(waiting)
+    await put("data/b")
+    assert "2 objects" in (await waiting).payload["message"]
+
+
+async def test_a_deleted_object_is_an_error_where_it_must_not_be(aws: Aws, polls: Polls, boto: Boto, put: Any) -> None:
+    await put("data/a")
+    await put("data/b")
+    waiting = _unchanged(aws, 20, allow_delete=False)
+    await polls.in_vain(waiting)
+    await put("data/c")
+    await boto.s3("delete_object", Bucket="lake", Key="data/a")
+    event = await waiting
+    assert event.payload["status"] == "error"
+    assert "were deleted" in event.payload["message"]
+
+
+async def test_a_deleted_object_begins_the_period_anew_where_it_may_be(
+    aws: Aws, polls: Polls, boto: Boto, put: Any
+) -> None:
+    await put("data/a")
+    await put("data/b")
+    waiting = _unchanged(aws, 0.8)
+    await polls.in_vain(waiting)
+    await boto.s3("delete_object", Bucket="lake", Key="data/a")
+    assert "1 objects" in (await waiting).payload["message"]
