@@ -7,8 +7,9 @@ from botocore.loaders import Loader
 from botocore.model import ListShape
 
 from triggerd.aws.acceptors import PATH_MATCHERS, compiled
-from triggerd.aws.checks import Walk, check_file, known_states
+from triggerd.aws.checks import check_file, known_states
 from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters
+from triggerd.aws.walk import Walk
 from triggerd.data import data_path
 
 FILES = sorted(path for path in data_path("waiters").glob("*.json") if path.name != "states.json")

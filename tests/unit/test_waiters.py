@@ -9,10 +9,13 @@ import pytest
 from botocore.loaders import Loader
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 from botocore.waiter import SingleWaiterConfig, WaiterModel
+from hypothesis import example, given
+from hypothesis import strategies as st
 from jmespath.exceptions import JMESPathError
 
-from triggerd.aws.acceptors import Acceptor, Acceptors
-from triggerd.aws.checks import check_file
+from triggerd.aws import templates
+from triggerd.aws.acceptors import Acceptor, Acceptors, compiled
+from triggerd.aws.templates import TemplateError
 from triggerd.aws.waiters import ServiceModels, Waiters, check_arguments
 from triggerd.errors import WaiterDefinitionError
 
@@ -63,28 +66,6 @@ def test_an_unknown_name_is_answered_with_close_ones(service: str, name: str, sa
         Waiters((), MODELS).get(service, name)
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    ({"operation": "GetJobRunn"}, r"operation = 'GetJobRunn'.*did you mean 'GetJobRuns?'"),
-    ({"delay": 0}, "delay = 0"),
-    ({"maxAttempts": 1.5}, "maxAttempts = 1.5"),
-    ({"acceptors": []}, "at least one acceptor"),
-    ({"acceptors": [{"state": "succes", "matcher": "path", "expected": 1}]}, "did you mean 'success'"),
-    ({"acceptors": [{"state": "success", "matcher": "pathall", "expected": 1}]}, "did you mean 'pathAll'"),
-    ({"acceptors": [{"state": "success", "matcher": "path", "expected": 1}]}, "argument = None"),
-    ({"acceptors": [{"state": "success", "matcher": "path", "argument": "a[", "expected": 1}]}, "a\\["),
-    ({"acceptors": [{"state": "success", "matcher": "status", "expected": "404"}]}, "HTTP status code"),
-    ({"acceptors": [{"state": "success", "matcher": "error"}]}, "is missing"),
-])  # fmt: skip
-def test_a_wrong_definition_names_file_waiter_key_value_and_the_way_out(
-    tmp_path: Path, change: dict[str, Any], said: str
-) -> None:
-    _write(tmp_path, "glue", mine=_waiter(**change))
-    with pytest.raises(WaiterDefinitionError, match=said) as error:
-        Waiters((str(tmp_path),), MODELS).get("glue", "mine")
-    assert "glue.json" in str(error.value)
-    assert "mine" in str(error.value)
-
-
 def test_arguments_that_do_not_fit_the_operation_are_refused() -> None:
     waiter = Waiters((), MODELS).get("glue", "job_complete")
     check_arguments(MODELS, waiter, {"JobName": "j", "RunId": "r"})
@@ -94,45 +75,73 @@ def test_arguments_that_do_not_fit_the_operation_are_refused() -> None:
         check_arguments(MODELS, waiter, {"JobName": "j", "RunId": "r", "Job": 1})
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- acceptors and parameters of the wait -----------------------------------------------------------------------
+
+STATE = {"state": "success", "matcher": "path", "argument": "JobRun.JobRunState", "expected": "RUNNING"}
 
 
-def _problems(tmp_path: Path, argument: str, *expected: Any, matcher: str = "path") -> list[str]:
-    rules = [{"state": "retry", "matcher": matcher, "argument": argument, "expected": value} for value in expected]
-    path = _write(tmp_path, "glue", mine=_waiter(acceptors=rules))
-    return [str(problem) for problem in check_file(path, MODELS)]
+def test_acceptors_of_the_wait_stand_instead_of_the_waiters_own() -> None:
+    waiters = Waiters((), MODELS)
+    own, found = waiters.get("glue", "job_complete"), waiters.get("glue", "job_complete", [STATE])
+    assert [str(rule) for rule in found.acceptors.rules] == ["success where path of JobRun.JobRunState is 'RUNNING'"]
+    assert (found.operation, found.delay, found.max_attempts) == (own.operation, own.delay, own.max_attempts)
+    assert waiters.get("glue", "job_complete") is own
 
 
-def test_check_reports_a_path_that_the_answer_does_not_have(tmp_path: Path) -> None:
-    (problem,) = _problems(tmp_path, "JobRun.JobRunStat", "x")
-    assert "has no member 'JobRunStat', did you mean 'JobRunState'" in problem
+def test_the_same_acceptors_are_compiled_once_and_those_that_python_calls_equal_are_not_the_same() -> None:
+    waiters = Waiters((), MODELS)
+    variants = [waiters.get("glue", "job_complete", [{**STATE, "expected": value}]) for value in (1, True, 1.0, "1")]
+    assert len({id(variant) for variant in variants}) == 4
+    assert variants[1] is waiters.get("glue", "job_complete", [{**STATE, "expected": True}])
+    assert variants[1].acceptors.rules[0].expected is True
 
 
-def test_check_reports_values_that_are_missing_or_never_there(tmp_path: Path) -> None:
-    problems = _problems(tmp_path, "JobRun.JobRunState", "SUCCEDED")
-    assert "never has this value, did you mean 'SUCCEEDED'" in problems[0]
-    assert any("no acceptor expects 'EXPIRED'" in problem for problem in problems)
+def test_no_more_variants_are_kept_than_a_thousand() -> None:
+    waiters = Waiters((), MODELS)
+    first = waiters.get("glue", "job_complete", [STATE])
+    for number in range(1000):
+        waiters.get("glue", "job_complete", [{**STATE, "expected": f"s{number}"}])
+    assert waiters.get("glue", "job_complete", [STATE]) is not first
 
 
-def test_check_reports_a_comparison_that_is_never_true(tmp_path: Path) -> None:
-    (problem,) = _problems(tmp_path, "JobRun.JobRunState == 'DONE'", True)
-    assert "it never is 'DONE'" in problem
+ROW = "rows[?id=='{{ ID }}'].\"{{STATE}}\" | [0]"
 
 
-def test_check_reports_unknown_keys_and_a_matcher_for_lists_on_one_value(tmp_path: Path) -> None:
-    rule = {"state": "retry", "matcher": "pathAll", "argument": "JobRun.Id", "expected": "x", "expectd": 1}
-    path = _write(tmp_path, "glue", mine=_waiter(acceptors=[rule], max_attempts=3))
-    said = " ".join(str(problem) for problem in check_file(path, MODELS))
-    assert "did you mean 'maxAttempts'" in said
-    assert "did you mean 'expected'" in said
-    assert "finds one value: use path" in said
+def test_parameters_are_filled_in_where_something_is_quoted() -> None:
+    found = Waiters((), MODELS).get("glue", "job_complete", [{**STATE, "argument": ROW}], {"ID": 17, "STATE": "state"})
+    [rule] = found.acceptors.rules
+    assert rule.argument == "rows[?id=='17'].\"state\" | [0]"
+    assert found.acceptors.decide({"rows": [{"id": "16"}, {"id": "17", "state": "RUNNING"}]}) is rule
 
 
-@pytest.mark.parametrize("text", ["{", '{"version": 1, "waiters": {}}', '{"version": 2}', "[]"])
-def test_check_reports_a_file_that_is_no_waiter_file(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "glue.json"
-    path.write_text(text)
-    assert len(check_file(path, MODELS)) == 1
+@given(st.text(max_size=20))
+@example("'] || [?'a'=='a")
+@example("x\\")
+@example('"')
+def test_a_value_is_refused_or_stays_one_literal_whatever_it_is(value: str) -> None:
+    """The syntax of what is filled in is that of the template, but for the values themselves."""
+    try:
+        text = templates.checked("ID", value)
+    except TemplateError:
+        hostile = any(char in "'\"`\\" or not char.isprintable() for char in value)
+        assert not value or hostile
+        return
+    wanted = json.dumps(compiled(ROW).parsed)
+    for name in ("{{ ID }}", "{{STATE}}"):
+        wanted = wanted.replace(json.dumps(name), json.dumps(value))
+    assert compiled(templates.render(ROW, {"ID": text, "STATE": text})).parsed == json.loads(wanted)
+
+
+@given(st.text(alphabet="ab{}%# '\"\\|[]?=.", max_size=25))
+def test_no_text_is_a_template_by_halves(expression: str) -> None:
+    """What passes as a template is filled in without a trace of braces, and is still JMESPath."""
+    rule = {**STATE, "argument": expression}
+    waiters = Waiters((), MODELS)
+    try:
+        found = waiters.get("glue", "job_complete", [rule], dict.fromkeys(templates.names(expression), "v"))
+    except (TemplateError, WaiterDefinitionError):
+        return
+    assert "{{" not in (found.acceptors.rules[0].argument or "")
 
 
 # --- the acceptors decide as botocore's -------------------------------------------------------------------------

@@ -1,26 +1,34 @@
-"""What `triggerd waiters check` says about a file: shape, JMESPath, paths against the model's output, uncovered values.
+"""What `triggerd waiters check`, `triggerd doctor` and the daemon's start say about waiter files.
 
-A path is walked through its JMESPath syntax tree beside the shapes of the operation's output. Where the walk cannot
-know (a function's result, a free-form document) it says nothing: a check reports only what is surely wrong.
+Shape, JMESPath, paths against the model's output, rules that can never match, values without a word.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from botocore.model import ListShape, MapShape, Shape, StructureShape
+from botocore.model import ListShape, OperationModel, Shape
 
 from triggerd.aws.acceptors import PATH_MATCHERS, compiled
-from triggerd.aws.hints import hint
-from triggerd.aws.waiters import ServiceModels, compile_waiter, read_file
+from triggerd.aws.hints import close_to, hint
+from triggerd.aws.rules import Found, in_words
+from triggerd.aws.waiters import NOT_SERVICES, ServiceModels, read_file, waiter_problems
+from triggerd.aws.walk import PathError, Walk
 from triggerd.data import data_path
 from triggerd.errors import WaiterDefinitionError
 
 _WAITER_KEYS = frozenset({"description", "operation", "delay", "maxAttempts", "acceptors"})
 _ACCEPTOR_KEYS = frozenset({"state", "matcher", "expected", "argument"})
+_NUMBERS = frozenset({"integer", "long", "float", "double"})
+_TYPO = 0.93  # so alike are a code and its misspelling, and no two codes of one operation in botocore's waiters
+_INDEX = re.compile(r"\[(-?\d+|\*)?\]")
+
+Severity = Literal["unreadable", "unusable", "doubtful"]
+"""The file is no waiter file; this waiter (all of the file where none is named) can never be used; it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +37,30 @@ class Problem:
 
     Attributes:
         waiter: Its name, empty where the file itself is wrong.
-        key: Where, as ``acceptors[2].argument``.
-        value: What stands there.
+        key: Where, as ``acceptors[2].argument``; empty where no key is to blame.
+        value: What stands there, None where there is nothing to show.
         why: What is wrong and the way out.
     """
 
+    severity: Severity
     waiter: str
     key: str
     value: Any
     why: str
 
     def __str__(self) -> str:
-        return f"{self.waiter or 'file'}: {self.key} = {self.value!r}: {self.why}" if self.key else self.why
+        why = in_words(self.key, self.value, self.why) if self.key else self.why
+        return f"{self.waiter}: {why}" if self.waiter else why
+
+
+def waiter_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Files as they are, and the waiter files of folders."""
+    for path in paths:
+        yield from (
+            sorted(found for found in path.glob("*.json") if found.name not in NOT_SERVICES)
+            if (path.is_dir())
+            else [path]
+        )
 
 
 def check_file(path: Path, models: ServiceModels, service: str | None = None) -> list[Problem]:
@@ -48,13 +68,135 @@ def check_file(path: Path, models: ServiceModels, service: str | None = None) ->
     service = service or path.stem
     try:
         waiters = read_file(path)
-        models.get(service)
     except WaiterDefinitionError as error:
-        return [Problem("", "", path.name, str(error))]
-    return [
-        Problem(name, key, value, why)
-        for name, raw in waiters.items() for key, value, why in _check_waiter(models, service, path, name, raw)
-    ]  # fmt: skip
+        return [Problem("unreadable", "", "", None, str(error).removeprefix(f"{path}: "))]
+    found = []
+    if service not in models.services:
+        meant = _meant_service(models, service, waiters)
+        why = (
+            hint(service, models.services) if meant is None else f", did you mean {meant!r}, which has its operations?"
+        )
+        found.append(Problem("unusable", "", "", None, f"botocore has no service {service!r}{why}"))
+        if meant is None:
+            return found
+        service = meant
+    for name, raw in waiters.items():
+        found += _check_waiter(models, service, name, raw)
+    return found
+
+
+def _meant_service(models: ServiceModels, wanted: str, waiters: Mapping[str, Any]) -> str | None:
+    """A service of a like name that has all operations of the file."""
+    operations = {str(raw.get("operation")) for raw in waiters.values() if isinstance(raw, dict)}
+    first = re.split("[-_]", wanted)[0]
+    alike = (name for name in models.services if operations and first and name.startswith(first))
+    return next((name for name in alike if all(models.operation(name, operation) for operation in operations)), None)
+
+
+def _check_waiter(models: ServiceModels, service: str, name: str, raw: Any) -> Iterator[Problem]:
+    broken = [Problem("unusable", name, *problem) for problem in waiter_problems(models, service, raw)]
+    yield from broken
+    if isinstance(raw, dict):
+        for problem in _unknown_keys(raw):
+            yield Problem("doubtful", name, *problem)
+        for problem in _Check(models, service, raw).problems() if not broken else ():
+            yield Problem("doubtful", name, *problem)
+
+
+def _unknown_keys(raw: Mapping[str, Any]) -> Iterator[Found]:
+    for key in sorted(raw.keys() - _WAITER_KEYS):
+        yield key, raw[key], f"unknown key{hint(key, _WAITER_KEYS)}"
+    acceptors = raw.get("acceptors")
+    for index, acceptor in enumerate(acceptors if isinstance(acceptors, list) else ()):
+        if isinstance(acceptor, dict):
+            for key in sorted(acceptor.keys() - _ACCEPTOR_KEYS):
+                yield f"acceptors[{index}].{key}", acceptor[key], f"unknown key{hint(key, _ACCEPTOR_KEYS)}"
+
+
+class _Check:
+    """What is doubtful in one waiter that can be used."""
+
+    def __init__(self, models: ServiceModels, service: str, raw: Mapping[str, Any]) -> None:
+        self._acceptors: list[Mapping[str, Any]] = raw.get("acceptors", [])
+        self._service = service
+        self._operation: OperationModel = models.operation(service, raw["operation"])
+        self._covered: dict[str, tuple[frozenset[str], set[str]]] = {}
+
+    def problems(self) -> Iterator[Found]:
+        if not self._acceptors:
+            yield "acceptors", None, "there are none: only a wait that brings its own can use this waiter"
+            return
+        yield from self._never_reached()
+        said: set[str] = set()
+        for index, acceptor in enumerate(self._acceptors):
+            for key, value, why in self._acceptor(acceptor):
+                if key != "argument" or value not in said:  # a whole list of acceptors often has the same
+                    yield f"acceptors[{index}].{key}", value, why
+                said.add(acceptor.get("argument", ""))
+        if all(acceptor["state"] != "success" for acceptor in self._acceptors):
+            yield "acceptors", None, "none has the state success: such a wait can only fail"
+        for argument, (values, expected) in self._covered.items():
+            if missing := sorted(values - expected):
+                names, each = ", ".join(map(repr, missing)), "it" if len(missing) == 1 else "each"
+                why = f"no acceptor expects {names} of {argument}: say whether {each} is success, failure or retry"
+                yield "acceptors", None, why
+
+    def _never_reached(self) -> Iterator[Found]:
+        before: dict[str, int] = {}
+        for index, acceptor in enumerate(self._acceptors):
+            matcher, expected = acceptor["matcher"], acceptor["expected"]
+            key = json.dumps([matcher, expected, acceptor["argument"] if matcher in PATH_MATCHERS else None])
+            any_error = json.dumps(["error", True, None])
+            first = before.get(any_error, before.get(key)) if matcher == "error" and expected else before.get(key)
+            if first is not None:
+                yield f"acceptors[{index}]", None, f"is never reached: acceptors[{first}] matches first"
+            before.setdefault(key, index)
+
+    def _acceptor(self, acceptor: Mapping[str, Any]) -> Iterator[Found]:
+        matcher, expected = acceptor["matcher"], acceptor["expected"]
+        if matcher == "error" and isinstance(expected, str):
+            codes = {str(shape.error_code or shape.name) for shape in self._operation.error_shapes}
+            if expected not in codes and (meant := close_to(expected, codes, _TYPO)):
+                yield "expected", expected, f"{self._operation.name} has no such error, did you mean {meant!r}?"
+        if matcher in PATH_MATCHERS:
+            try:
+                found = Walk().result(compiled(acceptor["argument"]).parsed, self._operation.output_shape)
+            except PathError as error:
+                yield "argument", acceptor["argument"], str(error)
+            else:
+                yield from self._found(acceptor, found)
+
+    def _found(self, acceptor: Mapping[str, Any], shape: Shape | None) -> Iterator[Found]:
+        argument, expected, matcher = acceptor["argument"], acceptor["expected"], acceptor["matcher"]
+        if isinstance(expected, list | dict):
+            return  # equal to a whole list: nobody's waiter has it, and nothing is known of it
+        if isinstance(shape, ListShape) and matcher == "path" and expected is not None:
+            yield "matcher", matcher, f"{argument} finds a list: use pathAll or pathAny"
+        if shape is not None and not isinstance(shape, ListShape) and matcher != "path":
+            yield "matcher", matcher, f"{argument} finds one value: use path"
+        leaf = shape.member if isinstance(shape, ListShape) else shape
+        if leaf is not None and expected is not None and (kind := _other_kind(leaf, expected)):
+            yield "expected", expected, f"{argument} finds {kind}, which never equals this"
+            return
+        values = listed(self._service, self._operation.name, argument) or frozenset(getattr(leaf, "enum", None) or ())
+        if values and isinstance(expected, str):
+            if expected not in values:
+                yield "expected", expected, f"{argument} never has this value{hint(expected, values)}"
+            self._covered.setdefault(argument, (values, set()))[1].add(expected)
+
+
+def _other_kind(leaf: Shape, expected: object) -> str | None:
+    """What a path finds, where it cannot equal the expected value; else None."""
+    kind = leaf.type_name
+    if kind == "string" and not isinstance(expected, str):
+        return "a text"
+    if kind == "boolean" and not isinstance(expected, bool):
+        return "true or false"
+    if kind in _NUMBERS and (isinstance(expected, bool) or not isinstance(expected, int | float)):
+        return "a number"
+    if kind in ("structure", "map", "list") and not getattr(leaf, "is_document_type", False):
+        return f"a {kind}"
+    return None
 
 
 @cache
@@ -67,149 +209,11 @@ def known_states() -> dict[str, frozenset[str]]:
     }  # fmt: skip
 
 
-Found = Iterator[tuple[str, Any, str]]
+@cache
+def _states_by_field() -> dict[str, frozenset[str]]:
+    return {_INDEX.sub("", key): values for key, values in known_states().items()}
 
 
-def _check_waiter(models: ServiceModels, service: str, path: Path, name: str, raw: Any) -> Found:
-    if isinstance(raw, dict):
-        for key in sorted(raw.keys() - _WAITER_KEYS):
-            yield key, raw[key], f"unknown key{hint(key, _WAITER_KEYS)}"
-    try:
-        definition = compile_waiter(models, service, name, raw, source="user", file=path)
-    except WaiterDefinitionError as error:
-        yield "", raw, str(error)
-        return
-    states = known_states()
-    output = models.get(service).operation_model(definition.operation).output_shape
-    covered: dict[str, tuple[frozenset[str], set[Any]]] = {}
-    for index, acceptor in enumerate(raw["acceptors"]):
-        at = f"acceptors[{index}]"
-        for key in sorted(acceptor.keys() - _ACCEPTOR_KEYS):
-            yield f"{at}.{key}", acceptor[key], f"unknown key{hint(key, _ACCEPTOR_KEYS)}"
-        if acceptor["matcher"] in PATH_MATCHERS:
-            where = f"{service}.{definition.operation}.{acceptor['argument']}"
-            yield from _check_path(at, acceptor, output, states.get(where), covered)
-    for argument, (values, expected) in covered.items():
-        for value in sorted(values - expected):
-            yield "acceptors", argument, f"no acceptor expects {value!r}: say whether it is success, failure or retry"
-
-
-def _check_path(
-    at: str,
-    acceptor: Mapping[str, Any],
-    output: Shape | None,
-    listed: frozenset[str] | None,
-    covered: dict[str, tuple[frozenset[str], set[Any]]],
-) -> Found:
-    argument, expected, matcher = acceptor["argument"], acceptor["expected"], acceptor["matcher"]
-    try:
-        shape = Walk().result(compiled(argument).parsed, output)
-    except PathError as error:
-        yield f"{at}.argument", argument, str(error)
-        return
-    if isinstance(shape, ListShape) and matcher == "path" and not isinstance(expected, list):
-        yield f"{at}.matcher", matcher, f"{argument} finds a list: use pathAll or pathAny"
-    if shape is not None and not isinstance(shape, ListShape) and matcher != "path":
-        yield f"{at}.matcher", matcher, f"{argument} finds one value: use path"
-    leaf = shape.member if isinstance(shape, ListShape) else shape
-    values = listed or frozenset(getattr(leaf, "enum", None) or ())
-    if values:
-        if isinstance(expected, str) and expected not in values:
-            yield f"{at}.expected", expected, f"{argument} never has this value{hint(expected, values)}"
-        covered.setdefault(argument, (values, set()))[1].add(expected)
-
-
-class PathError(Exception):
-    """A path names a member that the output shape does not have, or compares it with a value it never has."""
-
-
-class Walk:
-    """Follows a JMESPath syntax tree through shapes. None stands for "cannot be known"."""
-
-    def result(self, node: Mapping[str, Any], shape: Shape | None) -> Shape | None:
-        """The shape that the expression finds. Raises PathError."""
-        method = getattr(self, f"_{node['type']}", None)
-        if method is None:
-            for child in node.get("children", ()):
-                if isinstance(child, dict):
-                    self.result(child, shape)
-            return None
-        found: Shape | None = method(node, shape)
-        return found
-
-    def _field(self, node: Mapping[str, Any], shape: Shape | None) -> Shape | None:
-        name = node["value"]
-        if isinstance(shape, StructureShape) and not getattr(shape, "is_document_type", False):
-            if name not in shape.members:
-                where = shape.name
-                raise PathError(f"{where} has no member {name!r}{hint(name, shape.members)}")
-            member: Shape = shape.members[name]
-            return member
-        if isinstance(shape, MapShape):
-            value: Shape = shape.value
-            return value
-        if isinstance(shape, ListShape):
-            raise PathError(f"{name!r} is asked of a list: write [] before it")
-        if shape is not None and shape.type_name in ("string", "integer", "long", "boolean", "timestamp"):
-            raise PathError(f"{name!r} is asked of a {shape.type_name}")
-        return None
-
-    def _chain(self, node: Mapping[str, Any], shape: Shape | None) -> Shape | None:
-        for child in node["children"]:
-            shape = self.result(child, shape)
-        return shape
-
-    _subexpression = _index_expression = _pipe = _chain
-
-    def _index(self, _node: Mapping[str, Any], shape: Shape | None) -> Shape | None:
-        return shape.member if isinstance(shape, ListShape) else None
-
-    def _identity(self, _node: Mapping[str, Any], shape: Shape | None) -> Shape | None:
-        return shape
-
-    _current = _identity
-
-    def _flatten(self, node: Mapping[str, Any], shape: Shape | None) -> Shape | None:
-        found = self.result(node["children"][0], shape)
-        inner = found.member if isinstance(found, ListShape) else None
-        return inner if isinstance(inner, ListShape) else found
-
-    def _projection(self, node: Mapping[str, Any], shape: Shape | None) -> Shape | None:
-        found = self.result(node["children"][0], shape)
-        if not isinstance(found, ListShape):
-            return None
-        for condition in node["children"][2:]:  # of a filter
-            self.result(condition, found.member)
-        leaf = self.result(node["children"][1], found.member)
-        return _ListOf(leaf) if leaf is not None else None
-
-    _filter_projection = _projection
-
-    def _value_projection(self, node: Mapping[str, Any], shape: Shape | None) -> Shape | None:
-        found = self.result(node["children"][0], shape)
-        leaf = self.result(node["children"][1], found.value) if isinstance(found, MapShape) else None
-        return _ListOf(leaf) if leaf is not None else None
-
-    def _slice(self, _node: Mapping[str, Any], shape: Shape | None) -> Shape | None:
-        return shape
-
-    def _comparator(self, node: Mapping[str, Any], shape: Shape | None) -> Shape | None:
-        left, right = node["children"]
-        for side, other in ((left, right), (right, left)):
-            found = self.result(side, shape)
-            values, wanted = getattr(found, "enum", None), other.get("value")
-            if values and other["type"] == "literal" and isinstance(wanted, str) and wanted not in values:
-                raise PathError(f"it never is {wanted!r}{hint(wanted, values)}")
-        return None
-
-
-class _ListOf(ListShape):  # type: ignore[misc]  # botocore has no type information
-    """What a projection finds: a list of what stands behind it."""
-
-    def __init__(self, member: Shape) -> None:
-        super().__init__("projection", {"type": "list"}, None)
-        self._leaf = member.member if isinstance(member, _ListOf) else member
-
-    @property
-    def member(self) -> Shape:
-        return self._leaf
+def listed(service: str, operation: str, argument: str) -> frozenset[str] | None:
+    """The values of a field by `known_states`, by whichever index of its lists a path finds it."""
+    return _states_by_field().get(_INDEX.sub("", f"{service}.{operation}.{argument}"))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 _NAME = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
-_QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`""", re.DOTALL)
+_QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(`(?:\\.|[^`\\])*`)""", re.DOTALL)
 _BREAKS_OUT = re.compile(r"['\"`\\\x00-\x1f\x7f]")
 _LENGTH = 500
 
@@ -21,8 +21,8 @@ def names(expression: str) -> frozenset[str]:
     rest = _NAME.sub("", expression)
     if any(mark in rest for mark in ("{{", "{%", "{#")):
         raise TemplateError("a template is {{ NAME }} and nothing more: no filter, no statement, no calculation")
-    if "{{" in _QUOTED.sub("", expression):
-        raise TemplateError("{{ NAME }} must stand in quotes: '{{ NAME }}' is a text, `{{ NAME }}` a number")
+    if "{{" in _QUOTED.sub(r"\1", expression):  # what is in backquotes is JSON: it stays
+        raise TemplateError("{{ NAME }} must stand in quotes: '{{ NAME }}' is a text, \"{{ NAME }}\" a field")
     return frozenset(_NAME.findall(expression))
 
 
@@ -31,20 +31,12 @@ def render(expression: str, parameters: Mapping[str, str]) -> str:
     return _NAME.sub(lambda found: parameters[found[1]], expression)
 
 
-def checked(name: object, value: object) -> tuple[str, str]:
-    """One parameter as it is filled in. Raises TemplateError for a value that cannot stand in quotes."""
-    if not isinstance(name, str):
-        raise TemplateError(f"{name!r}: a name must be text")
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise TemplateError(f"{name} = {_short(value)}: must be a text or a whole number")
-    text = str(value)
-    if not text or len(text) > _LENGTH:
-        raise TemplateError(f"{name} = {_short(value)}: must have 1 to {_LENGTH} characters")
+def checked(name: str, value: object) -> str:
+    """A parameter's value as it is filled in. Raises TemplateError for one that cannot stand in quotes."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    shown = repr(value)[:100]
+    if not 1 <= len(text) <= _LENGTH:
+        raise TemplateError(f"{name} = {shown}: must be a text of 1 to {_LENGTH} characters, or a whole number")
     if (found := _BREAKS_OUT.search(text)) is not None:
-        raise TemplateError(f"{name} = {_short(value)}: {found[0]!r} must not be in it, it stands in quotes there")
-    return name, text
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:100]}..."
+        raise TemplateError(f"{name} = {shown}: {found[0]!r} must not be in it, it stands in quotes there")
+    return text

@@ -5,7 +5,8 @@ returns is kept and only read from then on.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import inf
@@ -20,13 +21,13 @@ from botocore.validate import ParamValidator
 
 from triggerd.aws.acceptors import Acceptor, Acceptors
 from triggerd.aws.hints import hint
-from triggerd.aws.rules import Rules, parameters_of
+from triggerd.aws.rules import Found, fill, override, parameters_of, problems, rules_of, wrong
 from triggerd.data import data_path
 from triggerd.errors import WaiterDefinitionError
 
 Source = Literal["user", "shipped", "botocore"]
 _VERSION = 2
-_NOT_SERVICES = frozenset({"states.json"})
+NOT_SERVICES = frozenset({"states.json"})
 _VARIANTS = 1000
 
 
@@ -112,6 +113,10 @@ class ServiceModels:
         return names
 
 
+def _raise(error: WaiterDefinitionError) -> None:
+    raise error
+
+
 class Waiters:
     """Finds waiters by name. `cluster_available` and `ClusterAvailable` are the same name."""
 
@@ -144,8 +149,8 @@ class Waiters:
             return found
         rules = found.acceptors.rules
         if acceptors is not None:
-            rules = Rules(f"{label}the trigger's ", hostile=True).read(acceptors)
-        rules = Rules(label).fill(rules, parameters or {})
+            rules = override(f"{label}the trigger's ", acceptors)
+        rules = fill(label, rules, parameters or {})
         return self._variant(found, rules, tuple(type(rule.expected) for rule in rules))
 
     def find(self, service: str, name: str) -> WaiterDefinition:
@@ -164,17 +169,28 @@ class Waiters:
             self._definitions[key] = self._definitions[(service, name)] = found
         return found
 
-    def all(self, service: str | None = None) -> Iterator[WaiterDefinition]:
-        """All waiters that `get` would find, by service and name. Raises WaiterDefinitionError for a wrong one."""
+    def all(
+        self, service: str | None = None, wrong: Callable[[WaiterDefinitionError], None] = _raise
+    ) -> Iterator[WaiterDefinition]:
+        """All waiters that `find` would find, by service and name; those that cannot be used go to `wrong`."""
         for found in [service] if service else self.services():
-            entries = self._of_service(found)
-            for name in sorted({entry[0] for entry in entries.values()}):
-                yield self.find(found, name)
+            try:
+                names = sorted({entry[0] for entry in self._of_service(found).values()})
+            except WaiterDefinitionError as error:
+                wrong(error)
+                continue
+            for name in names:
+                try:
+                    definition = self.find(found, name)
+                except WaiterDefinitionError as error:
+                    wrong(error)
+                else:
+                    yield definition
 
     def services(self) -> list[str]:
-        """Services that have any waiter."""
+        """Services that have any waiter. A file that is named after no service has none."""
         ours = {path.stem for folder, _ in self._places() for path in folder.glob("*.json")}
-        return sorted({*self.models.services_with_waiters(), *(ours - {Path(name).stem for name in _NOT_SERVICES})})
+        return sorted({*self.models.services_with_waiters(), *ours.intersection(self.models.services)})
 
     def _places(self) -> Iterator[tuple[Path, Source]]:
         for folder in self._folders:
@@ -191,7 +207,7 @@ class Waiters:
             groups: list[tuple[Mapping[str, Any], Source, Path | None]] = []
             for folder, source in self._places():
                 path = folder / f"{service}.json"
-                if path.name not in _NOT_SERVICES and path.is_file():
+                if path.is_file():
                     groups.append((read_file(path), source, path))
             groups.append((self.models.waiters(service), "botocore", None))
             for waiters, source, file in groups:
@@ -209,10 +225,10 @@ class Waiters:
 def read_file(path: Path) -> Mapping[str, Any]:
     """The waiters of a file, uncompiled, by name. Raises WaiterDefinitionError."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_twins)
     except OSError as error:
         raise WaiterDefinitionError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WaiterDefinitionError(f"{path}: not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("version") != _VERSION:
         raise WaiterDefinitionError(f'{path}: the top must be {{"version": {_VERSION}, "waiters": {{...}}}}')
@@ -222,36 +238,51 @@ def read_file(path: Path) -> Mapping[str, Any]:
     return waiters
 
 
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON lets a key stand twice, and the first be lost without a word."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twins = [key for key, number in Counter(key for key, _ in pairs).items() if number > 1]
+        raise ValueError(f"key {twins[0]!r} is there twice")
+    return found
+
+
 def compile_waiter(
     models: ServiceModels, service: str, name: str, raw: Any, *, source: Source, file: Path | None
 ) -> WaiterDefinition:
     """Check and compile one waiter. Raises WaiterDefinitionError naming file, waiter, key and value."""
-    rules = Rules(f"{file or 'botocore'}: waiter {name}: ")
-    if not isinstance(raw, dict):
-        raise rules.wrong("waiter", raw, "must be an object with operation, delay, maxAttempts and acceptors")
-    operation = models.operation(service, str(raw.get("operation")))
-    if operation is None:
-        wanted = raw.get("operation")
-        raise rules.wrong("operation", wanted, f"{service} has none{hint(wanted, models.get(service).operation_names)}")
-    delay, attempts = raw.get("delay"), raw.get("maxAttempts")
-    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 < delay < inf:
-        raise rules.wrong("delay", delay, "must be a number of seconds above 0")
-    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-        raise rules.wrong("maxAttempts", attempts, "must be a whole number, at least 1")
-    # Without any it can still be used with those that a wait brings along.
-    found = rules.read(raw["acceptors"]) if "acceptors" in raw else ()
+    for problem in waiter_problems(models, service, raw):
+        raise wrong(f"{file or 'botocore'}: waiter {name}: ", problem)
+    rules = rules_of(raw.get("acceptors", ()))
+    operation = models.operation(service, raw["operation"])
     return WaiterDefinition(
         service=service,
         name=name,
         source=source,
         file=file,
-        operation=operation.name,
-        delay=float(delay),
-        max_attempts=attempts,
-        acceptors=Acceptors(f"{service} {name} ({file or 'botocore'})", found),
-        parameters=parameters_of(found),
+        operation=operation.name if operation is not None else raw["operation"],
+        delay=float(raw["delay"]),
+        max_attempts=raw["maxAttempts"],
+        acceptors=Acceptors(f"{service} {name} ({file or 'botocore'})", rules),
+        parameters=parameters_of(rules),
         raw=raw,
     )
+
+
+def waiter_problems(models: ServiceModels, service: str, raw: Any) -> Iterator[Found]:
+    """Everything for which a waiter cannot be used. Without acceptors it can: with those that a wait brings along."""
+    if not isinstance(raw, dict):
+        yield "waiter", raw, "must be an object with operation, delay, maxAttempts and acceptors"
+        return
+    wanted, delay, attempts = raw.get("operation"), raw.get("delay"), raw.get("maxAttempts")
+    if not isinstance(wanted, str) or models.operation(service, wanted) is None:
+        yield "operation", wanted, f"{service} has none{hint(wanted, models.get(service).operation_names)}"
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 < delay < inf:
+        yield "delay", delay, "must be a number of seconds above 0"
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+        yield "maxAttempts", attempts, "must be a whole number, at least 1"
+    if "acceptors" in raw:
+        yield from problems(raw["acceptors"])
 
 
 def _variant(definition: WaiterDefinition, rules: Sequence[Acceptor], _types: object) -> WaiterDefinition:

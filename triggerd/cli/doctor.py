@@ -13,6 +13,7 @@ from triggerd.cli import exits
 from triggerd.cli.options import config_option, read_settings, redis_option
 from triggerd.cli.output import counted, print_table, printable, to_json
 from triggerd.daemon.doctor import examine
+from triggerd.daemon.doctor_waiters import check_waiters
 from triggerd.daemon.finding import Finding
 from triggerd.settings import Settings
 from triggerd.streams.connection import AsyncRedis
@@ -29,7 +30,7 @@ _COLOURS = {"refuse": "red", "wait": "red", "warn": "yellow", "ok": "green"}
 @click.pass_context
 def doctor(ctx: click.Context, *, config: Path | None, redis: str | None, queues: tuple[str, ...],
            as_json: bool) -> None:  # fmt: skip
-    """Find what is wrong with Redis and the queues.
+    """Find what is wrong with Redis, the queues and your waiters.
 
     The daemon does the same at its start: it refuses what is REFUSED here, waits while it is said to, and logs the
     warnings. Every verb is tried on keys of its own, beside those of the queue; nothing that is in flight is touched,
@@ -45,7 +46,7 @@ def doctor(ctx: click.Context, *, config: Path | None, redis: str | None, queues
     if queues:
         settings = msgspec.structs.replace(settings, queues=queues)
     Quotas(settings.aws, ServiceModels(new_loader()))  # a daemon would refuse a quota that there is not
-    findings = asyncio.run(_examine(settings))
+    findings = [*check_waiters(settings.aws.waiter_folders), *asyncio.run(_examine(settings))]
     if as_json:
         click.echo(to_json([asdict(finding) for finding in findings]))
     else:

@@ -1,14 +1,15 @@
 """`triggerd waiters`: which waits there are, what they mean, and whether one's own are right."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 from botocore import xform_name
 
-from triggerd.aws.checks import Problem, check_file
+from triggerd.aws.checks import check_file, waiter_files
 from triggerd.aws.forms import read_forms
 from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, new_loader
 from triggerd.cli import exits
@@ -111,17 +112,17 @@ def check(ctx: click.Context, paths: tuple[Path, ...], *, config: Path | None, a
     Exit status: 0 nothing wrong, 1 something is, 2 usage.
     """
     chosen = paths or tuple(Path(folder).expanduser() for folder in read_settings(config).aws.waiter_folders)
-    files = list(_files(chosen))
+    files = list(waiter_files(chosen))
     if not files:
         where = " or ".join(map(str, chosen)) or "the configuration: name a FILE or FOLDER"
         raise click.UsageError(f"there is no waiter file in {where}")
     models = ServiceModels(new_loader())
-    found = [_problem(file, problem) for file in files for problem in check_file(file, models)]
+    found = [(file, problem) for file in files for problem in check_file(file, models)]
     if as_json:
-        click.echo(to_json(found))
+        click.echo(to_json([{"file": str(file), **asdict(problem)} for file, problem in found]))
     else:
-        for problem in found:
-            click.echo(_line(problem))
+        for file, problem in found:
+            click.echo(printable(f"{file}: {problem}"))
         said = counted(len(found), "problem") if found else "nothing wrong"
         click.echo(f"{counted(len(files), 'file')} checked, {click.style(said, fg='red' if found else 'green')}")
     ctx.exit(exits.FAILURE if found else exits.SUCCESS)
@@ -169,22 +170,3 @@ def _parameters(operation: Any) -> Iterator[tuple[str, str, str]]:
         member = members[name]
         kind = f"list of {member.member.type_name}" if member.type_name == "list" else member.type_name
         yield name, kind, "required" if name in required else ""
-
-
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        # states.json beside the shipped waiters is a list of statuses, no waiter file.
-        yield from sorted(set(path.glob("*.json")) - {path / "states.json"}) if path.is_dir() else [path]
-
-
-def _problem(file: Path, problem: Problem) -> dict[str, Any]:
-    """`Problem` for people and scripts, its place said once; `value` only where one key is to blame."""
-    why = problem.why.removeprefix(f"{file}: ").removeprefix(f"waiter {problem.waiter}: ")
-    value = problem.value if problem.key else None
-    return {"file": str(file), "waiter": problem.waiter, "key": problem.key, "value": value, "problem": why}
-
-
-def _line(problem: Mapping[str, Any]) -> str:
-    key, value = problem["key"], problem["value"]
-    culprit = f"{key} = {value!r}" if isinstance(value, str | int | float) else key
-    return printable(": ".join(filter(None, (problem["file"], problem["waiter"], culprit, problem["problem"]))))

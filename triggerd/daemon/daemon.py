@@ -20,7 +20,7 @@ from triggerd.daemon.queue_service import QueueService, Shared
 from triggerd.daemon.registry import Registry, announced_triggers
 from triggerd.daemon.runs import Capacity, Run
 from triggerd.daemon.signals import SignalHandlers
-from triggerd.daemon.startup import wait_for_redis
+from triggerd.daemon.startup import look_at_waiters, wait_for_redis
 from triggerd.daemon.systemd import Notifier
 from triggerd.daemon.watchdog import Watchdog
 from triggerd.errors import RedisRefusedError, RedisUnavailableError
@@ -82,6 +82,7 @@ class Daemon:
         registry = Registry(self._settings.allow, await asyncio.to_thread(announced_triggers))
         for label in registry.labels:
             self._metrics.trigger(label)
+        await look_at_waiters(self._settings)
         await wait_for_redis(self._settings)
         part = BudgetPart(aws.divide)
         shared = Shared(self._settings, registry, aws, self._metrics, self._capacity, self._quarantine, part)

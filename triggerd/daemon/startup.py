@@ -1,9 +1,13 @@
-"""The daemon's start: it waits for Redis, and serves from no server that would cost it a trigger."""
+"""The daemon's start: it waits for Redis, and serves from no server that would cost it a trigger.
+
+What is wrong with the user's waiters is said before any of them is used.
+"""
 
 import asyncio
 
 from triggerd.daemon.consumer import Backoff
 from triggerd.daemon.doctor import examine
+from triggerd.daemon.doctor_waiters import check_waiters
 from triggerd.daemon.finding import Finding
 from triggerd.errors import ConfigError, RedisUnavailableError
 from triggerd.logs import get_logger
@@ -14,6 +18,22 @@ _SAY_EVERY = 20  # attempts
 _CONNECTIONS = 3
 
 log = get_logger("triggerd.startup")
+
+
+async def look_at_waiters(settings: Settings) -> None:
+    """Warn of what is wrong in the user's waiter folders.
+
+    Raises:
+        ConfigError: One of them, or a file in it, cannot be read.
+    """
+    folders = settings.aws.waiter_folders
+    if not folders:
+        return
+    findings = await asyncio.to_thread(lambda: list(check_waiters(folders)))
+    for finding in findings:
+        if finding.level == "refuse":
+            raise ConfigError("aws.waiter_folders", ..., f"{finding.found}: {finding.advice}")
+    _warn(findings)
 
 
 async def wait_for_redis(settings: Settings) -> None:
@@ -67,9 +87,13 @@ def _check_servable(findings: list[Finding]) -> None:
 
 def _tell(findings: list[Finding]) -> None:
     """A line per warning, and one for all that is well."""
-    for finding in findings:
-        if finding.level == "warn":
-            log.warning("doctor", about=finding.about, found=finding.found, advice=finding.advice)
+    _warn(findings)
     unchecked = [finding.about for finding in findings if finding.level == "unchecked"]
     version = next((finding.found for finding in findings if finding.about == "version"), "")
     log.info("Redis answers", server=version, not_checked=unchecked)
+
+
+def _warn(findings: list[Finding]) -> None:
+    for finding in findings:
+        if finding.level == "warn":
+            log.warning("doctor", about=finding.about, found=finding.found, advice=finding.advice)
