@@ -13,9 +13,10 @@ from triggerd.aws import Aws
 from triggerd.aws.local import open_aws
 from triggerd.event import Event
 from triggerd.settings import AwsSettings, ConnectionSettings, QuotaSettings
-from triggerd.testing import run_trigger
+from triggerd.testing import LocalContext, run_trigger
 from triggerd.triggers.s3 import S3KeyTrigger
 from triggerd.triggers.s3_keys_unchanged import S3KeysUnchangedTrigger
+from triggerd.triggers.sqs import SqsSensorTrigger
 
 
 class Polls:
@@ -248,3 +249,101 @@ async def test_a_deleted_object_begins_the_period_anew_where_it_may_be(
     await polls.in_vain(waiting)
     await boto.s3("delete_object", Bucket="lake", Key="data/a")
     assert "1 objects" in (await waiting).payload["message"]
+
+
+# --- SQS --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def queue(boto: Boto) -> str:
+    return str((await boto.sqs("create_queue", QueueName="jobs"))["QueueUrl"])
+
+
+async def _send(boto: Boto, queue: str, *bodies: str) -> None:
+    for body in bodies:
+        await boto.sqs("send_message", QueueUrl=queue, MessageBody=body)
+
+
+async def _left(boto: Boto, queue: str) -> int:
+    """Messages of the queue, visible or not."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = await boto.sqs("get_queue_attributes", QueueUrl=queue, AttributeNames=names)
+    return sum(int(found["Attributes"][each]) for each in names)
+
+
+def _sqs(aws: Aws, queue: str, **more: Any) -> asyncio.Task[Event]:
+    trigger = SqsSensorTrigger(queue, **{"delay": 0.05, "wait_time_seconds": 0, **more})
+    return asyncio.create_task(run_trigger(trigger, aws=aws, timeout=30))
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+async def test_messages_are_waited_for_and_deleted(aws: Aws, boto: Boto, queue: str, by_name: bool) -> None:
+    waiting = _sqs(aws, "jobs" if by_name else queue, max_messages=10)
+    await _send(boto, queue, "one")
+    event = await waiting
+    assert event.payload["status"] == "success"
+    (message,) = event.payload["message_batch"]
+    assert (message["Body"], set(message)) == ("one", {"Body", "MD5OfBody", "MessageId", "ReceiptHandle"})
+    assert await _left(boto, queue) == 0
+
+
+async def test_several_batches_make_one_event(aws: Aws, boto: Boto, queue: str) -> None:
+    await _send(boto, queue, *(str(number) for number in range(25)))
+    event = await _sqs(aws, queue, max_messages=10, num_batches=3)
+    assert sorted(int(message["Body"]) for message in event.payload["message_batch"]) == [*range(25)]
+    assert await _left(boto, queue) == 0
+
+
+async def test_messages_are_not_deleted_before_their_event_is_published(aws: Aws, boto: Boto, queue: str) -> None:
+    await _send(boto, queue, "one")
+    trigger = SqsSensorTrigger(queue, wait_time_seconds=0)
+    trigger.context = LocalContext(aws, trigger_id="t", deadline_ms=0, restored=None)
+    run: Any = trigger.run()
+    assert (await anext(run)).payload["message_batch"][0]["Body"] == "one"
+    assert await _left(boto, queue) == 1
+    await run.aclose()  # as where the publish was refused
+    assert await _left(boto, queue) == 1
+
+
+async def test_messages_stay_where_they_shall(aws: Aws, boto: Boto, queue: str) -> None:
+    await _send(boto, queue, "one")
+    assert (await _sqs(aws, queue, delete_message_on_reception=False)).payload["status"] == "success"
+    assert await _left(boto, queue) == 1
+
+
+async def test_messages_that_do_not_fit_are_left(aws: Aws, boto: Boto, queue: str) -> None:
+    waiting = _sqs(
+        aws, queue, max_messages=10, message_filtering="jsonpath-ext", message_filtering_config="$[?(@.size > 5)].name",
+        message_filtering_match_values=["b"],
+    )  # fmt: skip
+    await _send(boto, queue, "no json", '{"x": {"size": 6, "name": "a"}}', '{"x": {"size": 6, "name": "b"}}')
+    event = await waiting
+    assert [message["Body"] for message in event.payload["message_batch"]] == ['{"x": {"size": 6, "name": "b"}}']
+    assert await _left(boto, queue) == 2
+
+
+async def test_messages_for_which_an_event_has_no_room_stay(aws: Aws, boto: Boto, queue: str) -> None:
+    await _send(boto, queue, *("x" * 100_000 for _ in range(3)))
+    event = await _sqs(aws, queue, num_batches=3, max_messages=1)
+    assert len(event.payload["message_batch"]) == 1
+    assert await _left(boto, queue) == 2
+
+
+async def test_a_message_that_came_twice_is_given_and_deleted_once(aws: Aws, boto: Boto, queue: str) -> None:
+    await _send(boto, queue, "one")
+    event = await _sqs(aws, queue, num_batches=3, visibility_timeout=0)
+    assert [message["Body"] for message in event.payload["message_batch"]] == ["one"]
+    assert await _left(boto, queue) == 0
+
+
+async def test_a_queue_that_is_not_there_fails_the_trigger(aws: Aws, queue: str) -> None:
+    for name in ("nobodys", f"{queue}x"):
+        event = await _sqs(aws, name)
+        assert event.outcome == "failed"
+        assert event.error is not None
+        assert "NonExistentQueue" in event.error.message
+
+
+async def test_no_message_within_the_budget_is_an_error_event(aws: Aws, queue: str) -> None:
+    event = await _sqs(aws, queue, max_attempts=3)
+    assert event.payload == {"status": "error", "message": "no message that fits came within 3 looks"}

@@ -1,0 +1,157 @@
+"""The trigger that waits for messages in an SQS queue."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from triggerd.errors import AwsCallError, message_of
+from triggerd.trigger import BaseTrigger, TriggerEvent
+from triggerd.triggers.arguments import attempts, changed, flag, name, number, text, whole
+from triggerd.triggers.client_calls import send
+from triggerd.triggers.looks import gave_up, looks
+from triggerd.triggers.sqs_filters import body_filter, match_values, size_bytes
+
+_DELAY_S = 60.0
+_MAX_EVENT_BYTES = 190 * 1024  # an event's envelope carries 256 KiB, the continuation included
+_DELETED_AT_ONCE = 10
+_DELETE_ROUNDS = 3
+_DELETE_PAUSE_S = 0.2
+
+Message = dict[str, Any]
+
+
+class SqsSensorTrigger(BaseTrigger):
+    """Waits for messages that fit, and takes them out of the queue once its event is published.
+
+    Fires ``{"status": "success", "message_batch": [{"MessageId": ..., "Body": ..., ...}]}``, the messages as SQS gives
+    them. An error of AWS fails the trigger; a throttle or an outage is waited through.
+
+    Nothing is deleted before the event is stored, so no message is lost; where the daemon dies in between, or SQS does
+    not delete one, it comes again, as SQS's own promise is at least once. Messages that do not fit, and those for
+    which one event has no room (190 KiB), stay in the queue and are visible again after its visibility timeout.
+
+    Args:
+        sqs_queue: The queue's URL, or its name.
+        max_messages: Of one call, 1 to 10. num_batches: calls of one look. wait_time_seconds: 0 to 20, of each call.
+        visibility_timeout: Seconds for which nobody else gets the messages; the queue's own where None.
+        message_filtering: None, ``literal``, ``jsonpath`` or ``jsonpath-ext``; see `triggerd.triggers.jsonpath`.
+        message_filtering_match_values: The body, or what the expression finds in it, is one of these.
+        message_filtering_config: The JSONPath expression. A body that is no JSON does not fit.
+        delete_message_on_reception: False: they stay in the queue.
+        delay: Seconds between looks. max_attempts: with `delay` a budget of time; None: until the deadline. Beyond it
+            ``{"status": "error", "message": ...}`` is fired.
+    """
+
+    def __init__(
+        self,
+        sqs_queue: str,
+        *,
+        max_messages: int = 5,
+        num_batches: int = 1,
+        wait_time_seconds: int = 1,
+        visibility_timeout: int | None = None,
+        message_filtering: str | None = None,
+        message_filtering_match_values: Any = None,
+        message_filtering_config: str | None = None,
+        delete_message_on_reception: bool = True,
+        delay: float = _DELAY_S,
+        max_attempts: int | None = None,
+        connection: str = "default",
+        region: str | None = None,
+    ) -> None:
+        self.sqs_queue = text("sqs_queue", sqs_queue)
+        self.max_messages = whole("max_messages", max_messages, 1, 10)
+        self.num_batches = whole("num_batches", num_batches, 1, 100)
+        self.wait_time_seconds = whole("wait_time_seconds", wait_time_seconds, 0, 20)
+        self.visibility_timeout = visibility_timeout
+        if visibility_timeout is not None:
+            whole("visibility_timeout", visibility_timeout, 0, 43_200)
+        self.message_filtering = message_filtering
+        self.message_filtering_match_values = match_values(message_filtering_match_values)
+        self.message_filtering_config = message_filtering_config
+        self.delete_message_on_reception = flag("delete_message_on_reception", delete_message_on_reception)
+        self.delay = number("delay", delay) or _DELAY_S
+        self.max_attempts = attempts(max_attempts)
+        self.connection = name("connection", connection)
+        self.region = region if region is None else name("region", region)
+        self._fits = body_filter(message_filtering, self.message_filtering_match_values, message_filtering_config)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return "triggerd.triggers.sqs.SqsSensorTrigger", changed(self)
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        aws = self.context.aws
+        async with aws.client("sqs", connection=self.connection, region=self.region) as client:
+            url = await self._url(client)
+            messages: list[Message] = []
+            polls = 0
+            async for polls in looks(self.delay, self.max_attempts, self.context.restored, self.context.checkpoint):
+                messages = await self._receive(client, url)
+                self.context.log.debug("looked for messages", look=polls, messages=len(messages))
+                if messages:
+                    break
+        if not messages:
+            yield gave_up(f"no message that fits came within {polls} looks")
+            return
+        yield TriggerEvent({"status": "success", "message_batch": messages}, {"polls": polls})
+        if self.delete_message_on_reception:
+            await self._delete(client, url, messages)
+
+    async def _url(self, client: Any) -> str:
+        if "://" in self.sqs_queue:
+            return self.sqs_queue
+        found = await self._patiently(client, "get_queue_url", QueueName=self.sqs_queue)
+        return str(found["QueueUrl"])
+
+    async def _patiently(self, client: Any, method: str, **parameters: Any) -> dict[str, Any]:
+        async for _ in looks(self.delay, None, None, self.context.checkpoint):
+            found = await send(self.context.aws, client, method, **parameters)
+            if found is not None:
+                return found
+        raise AssertionError("without max_attempts there is no last look")
+
+    async def _receive(self, client: Any, url: str) -> list[Message]:
+        """The messages of one look that fit; of one that came twice, the later."""
+        parameters = {"QueueUrl": url, "MaxNumberOfMessages": self.max_messages}
+        parameters["WaitTimeSeconds"] = self.wait_time_seconds
+        if self.visibility_timeout is not None:
+            parameters["VisibilityTimeout"] = self.visibility_timeout
+        taken: dict[str, Message] = {}
+        left_bytes = _MAX_EVENT_BYTES
+        for _ in range(self.num_batches):
+            answer = await send(self.context.aws, client, "receive_message", **parameters)
+            if answer is None:
+                self.context.log.info("SQS cannot be reached or throttles, it is asked again")
+                break
+            for message in answer.get("Messages") or ():
+                left_bytes -= size_bytes(message) if self._fits(message.get("Body", "")) else 0
+                if self._fits(message.get("Body", "")) and (left_bytes >= 0 or not taken):
+                    taken[message["MessageId"]] = message
+            if left_bytes < 0:
+                break
+        return list(taken.values())
+
+    async def _delete(self, client: Any, url: str, messages: list[Message]) -> None:
+        """Delete them as well as can be; what SQS keeps comes again."""
+        left = {str(number): message["ReceiptHandle"] for number, message in enumerate(messages)}
+        why: set[str] = set()
+        for attempt in range(_DELETE_ROUNDS):
+            if attempt:
+                await asyncio.sleep(_DELETE_PAUSE_S * 2**attempt)
+            ids = list(left)
+            for start in range(0, len(ids), _DELETED_AT_ONCE):
+                some = ids[start : start + _DELETED_AT_ONCE]
+                entries = [{"Id": each, "ReceiptHandle": left[each]} for each in some]
+                try:
+                    answer = await send(self.context.aws, client, "delete_message_batch", QueueUrl=url, Entries=entries)
+                except AwsCallError as error:
+                    why.add(message_of(error))
+                    continue
+                for done in (answer or {}).get("Successful") or ():
+                    left.pop(done["Id"], None)
+                why.update(f"{each.get('Code')}" for each in (answer or {}).get("Failed") or ())
+            if not left:
+                return
+        self.context.log.warning(
+            "messages were delivered but not deleted, SQS will give them again", messages=len(left), why=sorted(why)
+        )
