@@ -16,6 +16,8 @@ from triggerd.errors import MissingExtraError, TriggerdError
 from triggerd.event import Continuation, Event, EventError, decode_event, encode_event
 from triggerd.trigger import AwsContext
 
+_FINISH_WITHIN_S = 10.0
+
 
 class StructuredLog:
     """``log.info("event name", key=value)`` on top of the standard library's logging."""
@@ -80,7 +82,7 @@ async def run_here(
         limit = asyncio.timeout(timeout_s)
         try:
             async with limit:
-                await _drive(trigger, trigger_id, events)
+                await _drive(trigger, trigger_id, events, limit)
         except Exception as error:  # noqa: BLE001 - the author's code may raise anything
             if limit.expired() and isinstance(error, TimeoutError):
                 described = EventError("timed_out", "the deadline passed")
@@ -102,17 +104,30 @@ async def _clean_up(trigger: Any) -> None:
             logging.getLogger("triggerd.trigger").exception("cleanup() failed")
 
 
-async def _drive(trigger: Any, trigger_id: str, events: list[Event]) -> None:
+async def _drive(trigger: Any, trigger_id: str, events: list[Event], limit: asyncio.Timeout) -> None:
     multi_event = getattr(trigger, "multi_event", False)
     async with contextlib.aclosing(trigger.run()) as run:
         async for fired in run:
             details = getattr(fired, "details", None)
             events.append(_over_the_wire(trigger_id, len(events) + 1, fired.payload, details, final=not multi_event))
             if not multi_event:
+                if not limit.expired():
+                    limit.reschedule(None)
+                await _finish(run)
                 return
     if not multi_event:
         raise TriggerdError("run() ended without yielding an event")
     events.append(_over_the_wire(trigger_id, len(events) + 1, None, None, final=True))
+
+
+async def _finish(run: AsyncIterator[Any]) -> None:
+    """As in the daemon: what run() does after its event (deletes its messages) changes no outcome."""
+    try:
+        async with asyncio.timeout(_FINISH_WITHIN_S):
+            async for _ in run:
+                return
+    except Exception:
+        logging.getLogger("triggerd.trigger").exception("run() failed after its event")
 
 
 def _over_the_wire(trigger_id: str, seq: int, payload: Any, details: Any, *, final: bool) -> Event:
