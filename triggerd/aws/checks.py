@@ -16,7 +16,7 @@ from botocore.model import ListShape, OperationModel, Shape
 from triggerd.aws.acceptors import PATH_MATCHERS, compiled
 from triggerd.aws.hints import close_to, hint
 from triggerd.aws.rules import Found, in_words
-from triggerd.aws.waiters import NOT_SERVICES, ServiceModels, read_file, waiter_problems
+from triggerd.aws.waiters import NOT_SERVICES, ServiceModels, WaiterDefinition, read_file, waiter_problems
 from triggerd.aws.walk import PathError, Walk
 from triggerd.data import data_path
 from triggerd.errors import WaiterDefinitionError
@@ -113,6 +113,13 @@ def _unknown_keys(raw: Mapping[str, Any]) -> Iterator[Found]:
                 yield f"acceptors[{index}].{key}", acceptor[key], f"unknown key{hint(key, _ACCEPTOR_KEYS)}"
 
 
+def uncovered(models: ServiceModels, definition: WaiterDefinition) -> dict[str, list[str]]:
+    """Values of a status that no acceptor expects, by the acceptors' argument: a wait that finds one asks again."""
+    check = _Check(models, definition.service, definition.raw)
+    list(check.problems())
+    return dict(check.uncovered())
+
+
 class _Check:
     """What is doubtful in one waiter that can be used."""
 
@@ -135,11 +142,15 @@ class _Check:
                 said.add(acceptor.get("argument", ""))
         if all(acceptor["state"] != "success" for acceptor in self._acceptors):
             yield "acceptors", None, "none has the state success: such a wait can only fail"
+        for argument, missing in self.uncovered():
+            names, each = ", ".join(map(repr, missing)), "it" if len(missing) == 1 else "each"
+            why = f"no acceptor expects {names} of {argument}: say whether {each} is success, failure or retry"
+            yield "acceptors", None, why
+
+    def uncovered(self) -> Iterator[tuple[str, list[str]]]:
         for argument, (values, expected) in self._covered.items():
-            if missing := sorted(values - expected):
-                names, each = ", ".join(map(repr, missing)), "it" if len(missing) == 1 else "each"
-                why = f"no acceptor expects {names} of {argument}: say whether {each} is success, failure or retry"
-                yield "acceptors", None, why
+            if values - expected:
+                yield argument, sorted(values - expected)
 
     def _never_reached(self) -> Iterator[Found]:
         before: dict[str, int] = {}

@@ -175,7 +175,7 @@ class Waiters:
         """All waiters that `find` would find, by service and name; those that cannot be used go to `wrong`."""
         for found in [service] if service else self.services():
             try:
-                names = sorted({entry[0] for entry in self._of_service(found).values()})
+                names = sorted({entry[0] for entry in self._of_service(found).values()}, key=xform_name)
             except WaiterDefinitionError as error:
                 wrong(error)
                 continue

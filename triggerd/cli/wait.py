@@ -64,14 +64,16 @@ class Result:
 @click.option("--connection", default="default", show_default=True, metavar="NAME", help="A connection of the config.")
 @click.option("--status-query", multiple=True, metavar="JMESPATH",
               help="Where in the answer the shown status is; repeat it for a second place.")  # fmt: skip
+@click.option("--parameter", "fillings", multiple=True, metavar="NAME=VALUE",
+              help="For a waiter with {{NAME}} in its acceptors, as `triggerd waiters show` says.")  # fmt: skip
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout at the end.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 @click.pass_context
 def wait(ctx: click.Context, service: str, waiter: str, arguments: tuple[str, ...], *, delay: float | None,
          max_attempts: int | None, timeout: float | None, region: str | None, profile: str | None,
-         endpoint_url: str | None, connection: str, status_query: tuple[str, ...], config: Path | None, as_json: bool,
-         quiet: bool) -> None:  # fmt: skip
+         endpoint_url: str | None, connection: str, status_query: tuple[str, ...], fillings: tuple[str, ...],
+         config: Path | None, as_json: bool, quiet: bool) -> None:  # fmt: skip
     """Wait until WAITER of SERVICE says success or failure, here in the foreground.
 
     Each KEY=VALUE is a parameter of the AWS call that the waiter makes, as the AWS API spells it. A list is the same
@@ -90,18 +92,19 @@ def wait(ctx: click.Context, service: str, waiter: str, arguments: tuple[str, ..
     """
     settings = _with_connection(read_settings(config).aws, connection, profile=profile, endpoint_url=endpoint_url)
     models = ServiceModels(new_loader())
-    definition = Waiters(settings.waiter_folders, models).get(service, waiter)
-    parameters = parse_arguments(models.operation(service, definition.operation), arguments)
+    parameters = dict(filling.partition("=")[::2] for filling in fillings)
+    definition = Waiters(settings.waiter_folders, models).get(service, waiter, parameters=parameters)
+    call = parse_arguments(models.operation(service, definition.operation), arguments)
     options = {
         "delay": delay, "max_attempts": max_attempts, "connection": connection, "region": region,
-        "status_queries": status_query,
+        "status_queries": status_query, "parameters": parameters,
     }  # fmt: skip
     # What the poller would log is on the live line already.
     logging.getLogger("triggerd").addHandler(logging.NullHandler())
     line = LiveLine(quiet=quiet)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.get_loop().add_signal_handler(signal.SIGINT, _interrupted, line)
-        result = runner.run(_wait(settings, Request(definition, parameters, options, timeout), line))
+        result = runner.run(_wait(settings, Request(definition, call, options, timeout), line))
     _print(result, as_json=as_json, quiet=quiet)
     ctx.exit(result.exit_code)
 

@@ -1,21 +1,31 @@
 """`triggerd waiters`: which waits there are, what they mean, and whether one's own are right."""
 
 import json
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import click
 from botocore import xform_name
 
-from triggerd.aws.checks import check_file, waiter_files
+from triggerd.aws.acceptors import PATH_MATCHERS, STATES, Acceptor
+from triggerd.aws.checks import check_file, uncovered, waiter_files
 from triggerd.aws.forms import read_forms
 from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, new_loader
 from triggerd.cli import exits
 from triggerd.cli.options import config_option, read_settings
 from triggerd.cli.output import counted, for_people, print_facts, print_table, printable, to_json
 from triggerd.cli.wait_arguments import example
+from triggerd.errors import WaiterDefinitionError
+
+_COLUMNS = {
+    "SERVICE": "service", "WAITER": "waiter", "OPERATION": "operation", "DELAY": "delay", "ATTEMPTS": "max_attempts",
+    "SOURCE": "source", "NEEDS": "needs",
+}  # fmt: skip
+_VALUES_WIDTH = 70
 
 
 @click.group()
@@ -35,25 +45,31 @@ def waiters() -> None:
 
 @waiters.command("ls")
 @click.argument("service", required=False)
+@click.option("--text", "texts", multiple=True, metavar="TEXT",
+              help="Only those with TEXT in their name, operation, description or statuses.")  # fmt: skip
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="A JSON list on stdout.")
-def ls(service: str | None, *, config: Path | None, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="A JSON list on stdout, with the statuses of each state.")
+def ls(service: str | None, *, texts: tuple[str, ...], config: Path | None, as_json: bool) -> None:
     """List the waiters: all of them, or those of SERVICE.
 
-    DELAY is the time between two polls in seconds, ATTEMPTS how many there are at most, SOURCE whose waiter it is:
-    user (your folders), shipped (triggerd's) or botocore.
+    DELAY is the time between two polls in seconds, ATTEMPTS how many there are at most, SOURCE whose waiter it is: user
+    (your folders), shipped (triggerd's) or botocore. NEEDS are the parameters that must be given.
     """
     loader = _loader(config)
     if service is not None:
         loader.models.get(service)  # an unknown service is said, not shown as one without waiters
-    rows = [_summary(definition) for definition in loader.all(service)]
+
+    def wrong(error: WaiterDefinitionError) -> None:
+        click.echo(printable(f"left out: {error}"), err=True)
+
+    rows = [_summary(loader, definition) for definition in loader.all(service, wrong)]
+    rows = [row for row in rows if all(text.lower() in _searched(row) for text in texts)]
     if as_json:
         click.echo(to_json(rows))
     elif rows:
-        print_table(
-            ["SERVICE", "WAITER", "OPERATION", "DELAY", "ATTEMPTS", "SOURCE"],
-            [[f"{cell:g}" if isinstance(cell, float) else cell for cell in row.values()] for row in rows],
-        )
+        print_table(list(_COLUMNS), [[_cell(row[name]) for name in _COLUMNS.values()] for row in rows])
+    elif texts:
+        click.echo(f"no waiter{f' of {service}' if service else ''} has {' and '.join(map(repr, texts))} in it")
     else:
         click.echo(f"nobody has written a waiter for {service} yet; yours goes into a folder of aws.waiter_folders")
 
@@ -66,11 +82,12 @@ def ls(service: str | None, *, config: Path | None, as_json: bool) -> None:
 def show(service: str, waiter: str, *, config: Path | None, as_json: bool) -> None:
     """Explain one waiter: what it asks AWS, which answers decide, and how to try it."""
     loader = _loader(config)
-    definition = loader.get(service, waiter)
+    definition = loader.find(service, waiter)
     if as_json:
         click.echo(json.dumps(definition.raw, indent=2))
         return
     operation = loader.models.operation(service, definition.operation)
+    templated = sorted(definition.parameters)
     lasts = for_people(definition.delay * (definition.max_attempts - 1))
     print_facts(
         {
@@ -79,6 +96,7 @@ def show(service: str, waiter: str, *, config: Path | None, as_json: bool) -> No
             "asks": f"{definition.operation} every {for_people(definition.delay)}, "
             f"{counted(definition.max_attempts, 'time')} at most: {lasts}",
             "together": _together(definition),
+            "brings": f"parameters {', '.join(templated)}, for the acceptors" if templated else None,
             "source": f"{definition.source}{f', {definition.file}' if definition.file else ''}",
         }
     )
@@ -87,15 +105,16 @@ def show(service: str, waiter: str, *, config: Path | None, as_json: bool) -> No
     if parameters:
         print_table(["PARAMETER", "TYPE", ""], parameters)
         click.echo()
-    print_table(
-        ["STATE", "MATCHER", "ARGUMENT", "EXPECTED"],
-        [
-            [rule.state, rule.matcher, rule.argument or "-", json.dumps(rule.expected)]
-            for rule in definition.acceptors.rules
-        ],
-    )
+    if not definition.acceptors.rules:
+        click.echo("It has no acceptors: the wait must bring them (acceptors=[...]).")
+        return
+    rules = [*_rules(definition.acceptors.rules)]
+    for argument, values in uncovered(loader.models, definition).items():
+        rules += _lines("none", "-", argument, values)
+    print_table(["STATE", "MATCHER", "ARGUMENT", "EXPECTED"], rules)
     click.echo("\nThe first that matches decides. Where none does, it is asked again; an error then ends the wait.\n")
-    click.echo(f"triggerd wait {service} {_name(definition)} {example(operation)}".rstrip())
+    more = [f"--parameter {name}=..." for name in templated]
+    click.echo(" ".join(["triggerd wait", service, _name(definition), example(operation), *more]).rstrip())
 
 
 @waiters.command("check")
@@ -150,7 +169,8 @@ def _name(definition: WaiterDefinition) -> str:
     return name
 
 
-def _summary(definition: WaiterDefinition) -> dict[str, Any]:
+def _summary(loader: Waiters, definition: WaiterDefinition) -> dict[str, Any]:
+    shape = loader.models.get(definition.service).operation_model(definition.operation).input_shape
     return {
         "service": definition.service,
         "waiter": _name(definition),
@@ -158,7 +178,47 @@ def _summary(definition: WaiterDefinition) -> dict[str, Any]:
         "delay": definition.delay,
         "max_attempts": definition.max_attempts,
         "source": definition.source,
+        "needs": list(shape.required_members) if shape is not None else [],
+        "description": definition.raw.get("description"),
+        "states": {
+            state: list(dict.fromkeys(_when(rule) for rule in definition.acceptors.rules if rule.state == state))
+            for state in STATES
+        }
+        | {"none": [value for values in uncovered(loader.models, definition).values() for value in values]},
     }
+
+
+def _searched(row: Mapping[str, Any]) -> str:
+    states = (value for values in row["states"].values() for value in values)
+    return " ".join([row["waiter"], row["operation"], row["description"] or "", *states]).lower()
+
+
+def _when(rule: Acceptor) -> str:
+    """What puts a wait into a state, in a word: ``available``, ``error ClusterNotFound``, an expression."""
+    if rule.matcher in PATH_MATCHERS:
+        if isinstance(rule.expected, str):
+            return rule.expected
+        return rule.argument if rule.expected is True and rule.argument else f"{rule.argument} is {rule.expected!r}"
+    if isinstance(rule.expected, bool):
+        return "any error" if rule.expected else "no error"
+    return f"{'HTTP' if rule.matcher == 'status' else 'error'} {rule.expected}"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else " ".join(value) if isinstance(value, list) else str(value)
+
+
+def _rules(rules: Iterable[Acceptor]) -> Iterator[tuple[str, str, str, str]]:
+    """A row for rules in a row that differ in the value alone; more rows where the values need more lines."""
+    for (state, matcher, argument), group in groupby(rules, key=lambda rule: (rule.state, rule.matcher, rule.argument)):
+        yield from _lines(state, matcher, argument or "-", [rule.expected for rule in group])
+
+
+def _lines(state: str, matcher: str, argument: str, values: Iterable[Any]) -> Iterator[tuple[str, str, str, str]]:
+    text = ", ".join(map(json.dumps, values))
+    first, *others = textwrap.wrap(text, _VALUES_WIDTH, break_on_hyphens=False)
+    yield state, matcher, argument, first
+    yield from (("", "", "", line) for line in others)
 
 
 def _parameters(operation: Any) -> Iterator[tuple[str, str, str]]:
