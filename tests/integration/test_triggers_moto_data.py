@@ -14,6 +14,7 @@ from triggerd.aws.local import open_aws
 from triggerd.event import Event
 from triggerd.settings import AwsSettings, ConnectionSettings, QuotaSettings
 from triggerd.testing import LocalContext, run_trigger
+from triggerd.triggers.dynamodb import DynamoDBValueSensorTrigger
 from triggerd.triggers.s3 import S3KeyTrigger
 from triggerd.triggers.s3_keys_unchanged import S3KeysUnchangedTrigger
 from triggerd.triggers.sqs import SqsSensorTrigger
@@ -347,3 +348,57 @@ async def test_a_queue_that_is_not_there_fails_the_trigger(aws: Aws, queue: str)
 async def test_no_message_within_the_budget_is_an_error_event(aws: Aws, queue: str) -> None:
     event = await _sqs(aws, queue, max_attempts=3)
     assert event.payload == {"status": "error", "message": "no message that fits came within 3 looks"}
+
+
+# --- DynamoDB ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def table(boto: Boto) -> str:
+    keys = [{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "at", "KeyType": "RANGE"}]
+    kinds = [{"AttributeName": "id", "AttributeType": "S"}, {"AttributeName": "at", "AttributeType": "N"}]
+    await boto.dynamodb(
+        "create_table", TableName="jobs", KeySchema=keys, AttributeDefinitions=kinds, BillingMode="PAY_PER_REQUEST"
+    )
+    return "jobs"
+
+
+def _item(aws: Aws, value: Any, **more: Any) -> asyncio.Task[Event]:
+    key = {"partition_key_name": "id", "partition_key_value": "5", "sort_key_name": "at", "sort_key_value": 0}
+    arguments = {"table_name": "jobs", "attribute_name": "the.state", "attribute_value": value, **key, **more}
+    trigger = DynamoDBValueSensorTrigger(**{"delay": 0.05, **arguments})
+    return asyncio.create_task(run_trigger(trigger, aws=aws, timeout=30))
+
+
+@pytest.mark.parametrize(
+    ("attribute", "wanted"),
+    [({"S": "done"}, "done"), ({"N": "7"}, ["6", "7"]), ({"N": "7.50"}, 7.5), ({"B": b"x"}, b"x")],
+)
+async def test_a_value_of_an_item_is_waited_for(
+    aws: Aws, polls: Polls, boto: Boto, table: str, attribute: Any, wanted: Any
+) -> None:
+    waiting = _item(aws, wanted)
+    await polls.in_vain(waiting)  # no item
+    item = {"id": {"S": "5"}, "at": {"N": "0"}}
+    await boto.dynamodb("put_item", TableName=table, Item=item)
+    await polls.in_vain(waiting)  # no attribute
+    await boto.dynamodb("put_item", TableName=table, Item={**item, "the.state": {"S": "running"}})
+    await polls.in_vain(waiting)
+    await boto.dynamodb("put_item", TableName=table, Item={**item, "the.state": attribute})
+    assert (await waiting).payload == {"status": "success"}
+
+
+async def test_no_table_and_a_key_that_does_not_fit_are_error_events(aws: Aws, table: str) -> None:
+    for more, code in (
+        ({"table_name": "nobodys"}, "ResourceNotFoundException"),
+        ({"sort_key_value": None}, "ValidationException"),
+    ):
+        event = await _item(aws, "done", **more)
+        assert event.payload["status"] == "error"
+        assert code in event.payload["message"]
+        assert event.details["error_code"] == code
+
+
+async def test_a_value_that_does_not_come_within_the_budget_is_an_error_event(aws: Aws, table: str) -> None:
+    event = await _item(aws, "done", max_attempts=2)
+    assert event.payload == {"status": "error", "message": "the.state was not there after 2 looks"}
