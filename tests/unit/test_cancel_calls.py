@@ -17,9 +17,23 @@ MODELS = ServiceModels(Loader())
 ROWS = [(service, polled) for service, rows in CANCEL_CALLS.items() for polled in rows]
 # The work behind these waits has a ready-made call; the others wait for infrastructure.
 WORK = {
-    "athena", "batch job_complete", "batch batch_job_complete", "ecs tasks_running", "ecs tasks_stopped",
+    "athena query_complete", "athena calculation_complete",
+    "batch job_complete", "batch batch_job_complete",
+    "bedrock batch_inference_complete", "bedrock batch_inference_scheduled", "bedrock model_customization_job_complete",
+    "bedrock-agent ingestion_job_complete",
+    "comprehend", "databrew", "datazone",
+    "ecs tasks_running", "ecs tasks_stopped",
     "emr step_complete", "emr step_wait_for_terminal", "emr steps_complete", "emr steps_wait_for_terminal",
-    "emr-containers", "emr-serverless", "glue", "redshift-data", "sagemaker", "stepfunctions",
+    "emr notebook_running", "emr notebook_stopped",
+    "emr-containers",
+    "emr-serverless job_complete", "emr-serverless serverless_job_completed", "emr-serverless serverless_job_running",
+    "glue job_complete", "glue crawler_ready",
+    "glue data_quality_ruleset_evaluation_run_complete", "glue data_quality_rule_recommendation_run_complete",
+    "neptune-graph import_task_successful", "neptune-graph import_task_cancelled",
+    "quicksight", "redshift-data",
+    "sagemaker training_job_complete", "sagemaker processing_job_complete", "sagemaker transform_job_complete",
+    "sagemaker tuning_job_complete", "sagemaker pipeline_execution_complete", "sagemaker pipeline_execution_stopped",
+    "ssm command_finished", "stepfunctions",
 }  # fmt: skip
 
 

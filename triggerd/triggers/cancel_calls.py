@@ -38,8 +38,13 @@ CANCEL_CALLS: dict[str, dict[str, tuple[str, str]]] = {
     "codepipeline": {
         "GetPipelineExecution": ("stop_pipeline_execution", "pipelineName pipelineExecutionId reason!"),
     },
+    "comprehend": {
+        "DescribePiiEntitiesDetectionJob": ("stop_pii_entities_detection_job", "JobId"),
+        "DescribeDocumentClassifier": ("stop_training_document_classifier", "DocumentClassifierArn"),
+    },
     "databrew": {"DescribeJobRun": ("stop_job_run", "Name RunId")},
     "datasync": {"DescribeTaskExecution": ("cancel_task_execution", "TaskExecutionArn")},
+    "datazone": {"GetNotebookRun": ("stop_notebook_run", "domainIdentifier identifier")},
     "ecs": {"DescribeTasks": ("stop_task", "cluster? task=tasks* reason!")},
     "emr": {
         "DescribeStep": ("cancel_steps", "ClusterId StepIds=[StepId]"),
@@ -64,6 +69,7 @@ CANCEL_CALLS: dict[str, dict[str, tuple[str, str]]] = {
         "GetExportTask": ("cancel_export_task", "taskIdentifier"),
     },
     "omics": {"GetRun": ("cancel_run", "id")},
+    "quicksight": {"DescribeIngestion": ("cancel_ingestion", "AwsAccountId DataSetId IngestionId")},
     "rds": {"DescribeExportTasks": ("cancel_export_task", "ExportTaskIdentifier")},
     "redshift-data": {"DescribeStatement": ("cancel_statement", "Id")},
     "sagemaker": {
@@ -80,6 +86,7 @@ CANCEL_CALLS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "ssm": {
         "GetCommandInvocation": ("cancel_command", "CommandId InstanceIds=[InstanceId]"),
+        "ListCommands": ("cancel_command", "CommandId"),
         "GetAutomationExecution": ("stop_automation_execution", "AutomationExecutionId"),
     },
     "stepfunctions": {"DescribeExecution": ("stop_execution", "executionArn cause!")},
