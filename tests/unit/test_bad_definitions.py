@@ -265,8 +265,8 @@ def test_the_values_of_a_plain_string_are_those_of_states_json_by_whichever_inde
     rule = path_rule("Clusters[0].ClusterStatus", "deletin", state="success")
     [first, second] = said(tmp_path, waiter(operation="DescribeClusters", acceptors=[rule]), "redshift")
     assert first == (
-        "acceptors[0].expected = 'deletin': Clusters[0].ClusterStatus never has this value, did you mean 'deleting' "
-        "or 'creating' or 'rebooting'?"
+        "acceptors[0].expected = 'deletin': Clusters[0].ClusterStatus is not known to have this value, "
+        "did you mean 'deleting' or 'creating' or 'rebooting'?"
     )
     assert "no acceptor expects 'available', " in second
 

@@ -189,10 +189,12 @@ class _Check:
         if leaf is not None and expected is not None and (kind := _other_kind(leaf, expected)):
             yield "expected", expected, f"{argument} finds {kind}, which never equals this"
             return
-        values = listed(self._service, self._operation.name, argument) or frozenset(getattr(leaf, "enum", None) or ())
+        known = listed(self._service, self._operation.name, argument)
+        values = known or frozenset(getattr(leaf, "enum", None) or ())
         if values and isinstance(expected, str):
             if expected not in values:
-                yield "expected", expected, f"{argument} never has this value{hint(expected, values)}"
+                never = "is not known to have" if known else "never has"
+                yield "expected", expected, f"{argument} {never} this value{hint(expected, values)}"
             self._covered.setdefault(argument, (values, set()))[1].add(expected)
 
 
