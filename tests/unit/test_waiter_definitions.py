@@ -115,6 +115,7 @@ def test_two_names_of_one_wait_decide_alike(service: str, ours: str, airflows: s
     ("ecs", "tasks_stopped"),
     ("eks", "cluster_active cluster_deleted nodegroup_active fargate_profile_active"),
     ("emr", "step_complete"),
+    ("lambda", "function_active_v2"),
     ("neptune", "db_instance_available"),
     ("neptune-graph", "import_task_successful import_task_cancelled"),
     ("rds", "db_cluster_available db_instance_available"),
