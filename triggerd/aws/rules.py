@@ -15,7 +15,7 @@ from triggerd.aws.hints import close_to, hint
 from triggerd.aws.templates import TemplateError
 from triggerd.errors import WaiterDefinitionError
 
-ACCEPTORS, PATHS, LENGTH, MAKES = 100, 20, 500, 2
+ACCEPTORS, PATHS, LENGTH, MAKES = 100, 10, 500, 2
 """Most acceptors of a trigger, different expressions in them, characters of one, and functions or lists it makes."""
 
 _SHOWN = 200
