@@ -1,6 +1,7 @@
 """Promises of the S3, SQS, DynamoDB and Kinesis triggers against moto's real API shapes."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 from tests.support.waiting import eventually
 from triggerd.aws import Aws
 from triggerd.aws.local import open_aws
+from triggerd.envelope import MAX_ENVELOPE_BYTES, pack
 from triggerd.event import Event
 from triggerd.settings import AwsSettings, ConnectionSettings, QuotaSettings
 from triggerd.testing import LocalContext, run_trigger
 from triggerd.triggers.dynamodb import DynamoDBValueSensorTrigger
+from triggerd.triggers.kinesis import KinesisTrigger
 from triggerd.triggers.s3 import S3KeyTrigger
 from triggerd.triggers.s3_keys_unchanged import S3KeysUnchangedTrigger
 from triggerd.triggers.sqs import SqsSensorTrigger
@@ -402,3 +405,107 @@ async def test_no_table_and_a_key_that_does_not_fit_are_error_events(aws: Aws, t
 async def test_a_value_that_does_not_come_within_the_budget_is_an_error_event(aws: Aws, table: str) -> None:
     event = await _item(aws, "done", max_attempts=2)
     assert event.payload == {"status": "error", "message": "the.state was not there after 2 looks"}
+
+
+# --- Kinesis ----------------------------------------------------------------------------------------------------
+
+
+class Reading:
+    """A KinesisTrigger that runs: its events as they come, its checkpoints, `move` to go on elsewhere."""
+
+    def __init__(self, aws: Aws, restored: Any = None, **more: Any) -> None:
+        self.context = LocalContext(aws, trigger_id="t", deadline_ms=0, restored=restored)
+        self.records: list[dict[str, Any]] = []
+        self._aws, self._more = aws, more
+        trigger = KinesisTrigger("clicks", **{"delay": 0.05, **more})
+        trigger.context = self.context
+        self._run: Any = trigger.run()
+        self._task = asyncio.create_task(self._drive())
+
+    async def _drive(self) -> None:
+        async for event in self._run:
+            assert event.payload["status"] == "success"
+            assert len(pack(event.payload)) < MAX_ENVELOPE_BYTES
+            self.records += event.payload["message_batch"]
+
+    async def until(self, *data: str) -> None:
+        await eventually(lambda: self._task.done() or len(self.records) >= len(data))
+        assert sorted(base64.b64decode(record["Data"]).decode() for record in self.records) == sorted(data)
+
+    async def begun(self) -> "Reading":
+        await eventually(lambda: self._task.done() or self.context.checkpoints)
+        return self
+
+    async def stop(self) -> Any:
+        """The checkpoint that it leaves behind."""
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        await self._run.aclose()
+        return self.context.checkpoints[-1]
+
+
+@pytest.fixture
+async def stream(boto: Boto) -> Any:
+    await boto.kinesis("create_stream", StreamName="clicks", ShardCount=3)
+
+    async def put_records(*data: str) -> None:
+        for each in data:
+            await boto.kinesis("put_record", StreamName="clicks", Data=each.encode(), PartitionKey=each[:9])
+
+    return put_records
+
+
+async def test_records_are_given_as_they_come(aws: Aws, stream: Any) -> None:
+    await stream("before")
+    reading = await Reading(aws).begun()
+    await stream("a", "b")
+    await reading.until("a", "b")
+    await stream(*"cdefgh")
+    await reading.until(*"abcdefgh")
+    record = reading.records[0]
+    assert set(record) == {"ShardId", "SequenceNumber", "PartitionKey", "ApproximateArrivalTimestamp", "Data"}
+    assert datetime.fromisoformat(record["ApproximateArrivalTimestamp"]).tzinfo == UTC
+    await reading.stop()
+
+
+async def test_all_that_the_stream_still_has_is_read_in_batches(aws: Aws, stream: Any) -> None:
+    await stream(*"abcdefgh")
+    reading = Reading(aws, shard_iterator_type="TRIM_HORIZON", batch_size=2)
+    await reading.until(*"abcdefgh")
+    await reading.stop()
+
+
+async def test_a_move_loses_no_record_and_repeats_none(aws: Aws, stream: Any) -> None:
+    await stream("before")
+    reading = await Reading(aws).begun()
+    await stream("a")
+    await reading.until("a")
+    cursor = await reading.stop()
+    await stream("b", "c", "d", "e")  # while nobody reads, some of them on shards of which nothing was read
+    reading = Reading(aws, restored=cursor)
+    await reading.until("b", "c", "d", "e")
+    await reading.stop()
+
+
+async def test_the_cursor_moves_only_after_the_event_is_published(aws: Aws, stream: Any) -> None:
+    await stream("a")
+    trigger = KinesisTrigger("clicks", shard_iterator_type="TRIM_HORIZON")
+    trigger.context = context = LocalContext(aws, trigger_id="t", deadline_ms=0, restored=None)
+    run: Any = trigger.run()
+    assert (await anext(run)).payload["message_batch"][0]["PartitionKey"] == "a"
+    await run.aclose()  # as where the publish was refused
+    assert [cursor[1] for cursor in context.checkpoints] == [[]]
+
+
+async def test_an_answer_too_large_for_an_event_makes_several(aws: Aws, stream: Any) -> None:
+    await stream(*(str(number) * 100_000 for number in range(1, 4)))
+    reading = Reading(aws, shard_iterator_type="TRIM_HORIZON")
+    await eventually(lambda: len(reading.records) == 3)
+    await reading.stop()
+
+
+async def test_a_stream_that_is_not_there_fails_the_trigger(aws: Aws, stream: Any) -> None:
+    event = await run_trigger(KinesisTrigger("nobodys"), aws=aws, timeout=30)
+    assert event.outcome == "failed"
+    assert event.error is not None
+    assert "ResourceNotFoundException" in event.error.message

@@ -135,23 +135,32 @@ class SqsSensorTrigger(BaseTrigger):
         """Delete them as well as can be; what SQS keeps comes again."""
         left = {str(number): message["ReceiptHandle"] for number, message in enumerate(messages)}
         why: set[str] = set()
-        for attempt in range(_DELETE_ROUNDS):
-            if attempt:
-                await asyncio.sleep(_DELETE_PAUSE_S * 2**attempt)
-            ids = list(left)
-            for start in range(0, len(ids), _DELETED_AT_ONCE):
-                some = ids[start : start + _DELETED_AT_ONCE]
-                entries = [{"Id": each, "ReceiptHandle": left[each]} for each in some]
-                try:
-                    answer = await send(self.context.aws, client, "delete_message_batch", QueueUrl=url, Entries=entries)
-                except AwsCallError as error:
-                    why.add(message_of(error))
-                    continue
-                for done in (answer or {}).get("Successful") or ():
-                    left.pop(done["Id"], None)
-                why.update(f"{each.get('Code')}" for each in (answer or {}).get("Failed") or ())
-            if not left:
-                return
-        self.context.log.warning(
-            "messages were delivered but not deleted, SQS will give them again", messages=len(left), why=sorted(why)
-        )
+        try:
+            for attempt in range(_DELETE_ROUNDS):
+                await asyncio.sleep(_DELETE_PAUSE_S * attempt)
+                ids = list(left)
+                for start in range(0, len(ids), _DELETED_AT_ONCE):
+                    some = {each: left[each] for each in ids[start : start + _DELETED_AT_ONCE]}
+                    deleted, refused = await self._delete_some(client, url, some)
+                    why |= refused
+                    for each in deleted:
+                        left.pop(each, None)
+        finally:  # it may also be cut off, after the 10 s that the daemon gives it
+            if left:
+                self.context.log.warning(
+                    "messages were delivered but not deleted, SQS will give them again",
+                    messages=len(left),
+                    why=sorted(why),
+                )
+
+    async def _delete_some(self, client: Any, url: str, handles: dict[str, str]) -> tuple[list[str], set[str]]:
+        """The ids of those that are deleted, and why others are not."""
+        entries = [{"Id": each, "ReceiptHandle": handle} for each, handle in handles.items()]
+        try:
+            answer = await send(self.context.aws, client, "delete_message_batch", QueueUrl=url, Entries=entries)
+        except AwsCallError as error:
+            return [], {message_of(error)}
+        if answer is None:
+            return [], {"SQS throttles or cannot be reached"}
+        refused = {f"{each.get('Code')}: {each.get('Message')}" for each in answer.get("Failed") or ()}
+        return [each["Id"] for each in answer.get("Successful") or ()], refused
