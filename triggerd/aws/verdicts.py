@@ -20,7 +20,7 @@ Verdict = Acceptor | Exception | None
 
 _REASON_KEYS = (
     "statechangereason", "failurereason", "errormessage", "statusreason", "stoppedreason", "failuredetails",
-    "statemessage", "exitmessage", "statusmessage", "cause", "error", "reason",
+    "statemessage", "exitmessage", "statusmessage", "statedetails", "cause", "error", "reason",
 )  # fmt: skip
 _MAX_REASON = 500
 _MAX_DEPTH = 5
