@@ -42,6 +42,8 @@ class Fault:
     message: str = "as scripted"
     status: int = 400
     headers: Mapping[str, str] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Other members of the error, where the protocol is JSON."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,10 @@ def _fault(operation: OperationModel, fault: Fault) -> web.Response:
         error = f"<Error><Code>{fault.code}</Code><Message>{escape(fault.message)}</Message></Error>"
         text, kind = f"<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>", "text/xml"
     else:
-        text, kind = json.dumps({"__type": fault.code, "message": fault.message}), "application/x-amz-json-1.1"
+        text, kind = (
+            json.dumps({"__type": fault.code, "message": fault.message, **fault.more}),
+            "application/x-amz-json-1.1",
+        )
     return web.Response(text=text, status=fault.status, content_type=kind, headers=dict(fault.headers))
 
 

@@ -16,7 +16,7 @@ PACKAGE = data_path("triggerd")
 # Lower floors first; a module may import its own floor's neighbours and everything below, never above.
 FLOORS: list[set[str]] = [
     {"errors", "clock", "data", "redact"},
-    {"keys", "trigger", "signing", "client_token"},
+    {"keys", "trigger", "signing", "client_token", "airflow_pairs"},
     {"envelope"},
     {"event"},
     {"triggers", "streams"},
@@ -47,6 +47,9 @@ FILE_LINES, FUNCTION_LINES, ARGUMENTS = 330, 60, 6
 RECORDS = {
     "AwsWaiterTrigger",
     *("DynamoDBValueSensorTrigger", "KinesisTrigger", "S3KeyTrigger", "S3KeysUnchangedTrigger", "SqsSensorTrigger"),
+    *("DmsTableReloadCompleteTrigger", "EmrServerlessJobSensorTrigger", "EmrServerlessStartJobTrigger"),
+    *("MwaaDagRunCompletedTrigger", "MwaaTaskCompletedTrigger", "RedshiftDataTrigger"),
+    "SageMakerUnifiedStudioNotebookTrigger",
 }
 
 

@@ -2,8 +2,10 @@
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
+
+_MAX_NAMES = 50
 
 
 def text(name: str, value: object) -> str:
@@ -18,6 +20,15 @@ def text(name: str, value: object) -> str:
 def name(name: str, value: object) -> str:
     """A text of which there are few. Of others a copy would be kept for good: Python 3.12 frees no interned string."""
     return sys.intern(str(text(name, value)))  # 100,000 waits say the same few words
+
+
+def names(name: str, value: object) -> tuple[str, ...]:
+    """A few texts, as states are: a list, a tuple or a set of them; each comes once, in order."""
+    if not isinstance(value, Collection) or isinstance(value, str | bytes | Mapping):
+        raise TypeError(f"{name} must be a list of texts, not {value!r}")
+    if not 0 < len(value) <= _MAX_NAMES:
+        raise ValueError(f"{name} must have 1 to {_MAX_NAMES} members, not {len(value):,}")
+    return tuple(sorted({str.__str__(text(name, each)) for each in value}))  # an Enum's own str is no value
 
 
 def mapping(name: str, value: object) -> dict[str, Any]:
