@@ -36,7 +36,7 @@ def write(folder: Path, service: str, **waiters: Any) -> Path:
 
 
 def env(folder: Path) -> dict[str, str]:
-    return {"TRIGGERD_AWS__WAITER_FOLDERS": str(folder), "PATH": "/usr/bin:/bin"}
+    return {"TRIGGERD_AWS__WAITER_FOLDERS": str(folder), "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s"}
 
 
 def triggerd(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -106,3 +106,19 @@ async def test_two_runs_of_one_flow_are_told_apart_by_their_parameters(tmp_path:
             with pytest.raises(WaiterDefinitionError, match="waiter appflow run_done: parameters"):
                 await aws.wait("appflow", "run_done", {"flowName": "f"}, parameters=parameters)
         assert fake.calls.total() == 3, "nothing is asked for what cannot be waited for"
+
+
+async def test_a_parameter_is_given_at_a_shell(tmp_path: Path) -> None:
+    write(tmp_path, "appflow", run_done=RUN_DONE)
+    wait = ("wait", "appflow", "run_done", "flowName=f", "--region", "us-east-1")
+    async with FakeAws("appflow") as fake:
+        answer = {"flowExecutions": [{"executionId": "e=1", "executionStatus": "Successful"}]}
+        fake.script("DescribeFlowExecutionRecords", answer)
+        arguments = (*wait, "--endpoint-url", fake.url, "--parameter", "EXECUTION_ID=e=1")
+        done = await asyncio.to_thread(triggerd, *arguments, folder=tmp_path)
+        assert (done.returncode, done.stdout.endswith("1 poll, status Successful\n")) == (0, True), done.stderr
+    done = await asyncio.to_thread(triggerd, *wait, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "triggerd: waiter appflow run_done: parameters: EXECUTION_ID missing\n",
+    )
