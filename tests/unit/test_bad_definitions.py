@@ -249,6 +249,13 @@ def test_an_error_acceptor_behind_one_for_any_error_is_never_reached(tmp_path: P
     ]  # fmt: skip
 
 
+def test_all_of_a_list_behind_any_of_it_is_never_reached(tmp_path: Path) -> None:
+    names = "JobRun.PredecessorRuns[].JobName"
+    rules = [DONE, path_rule(names, "x", matcher="pathAny"), path_rule(names, "x", matcher="pathAll")]
+    assert said(tmp_path, waiter(acceptors=rules)) == ["acceptors[2]: is never reached: acceptors[1] matches first"]
+    assert said(tmp_path, waiter(acceptors=[DONE, rules[2], rules[1]])) == []
+
+
 def test_a_value_that_is_never_there_and_the_values_that_nobody_expects(tmp_path: Path) -> None:
     rules = [path_rule("JobRun.JobRunState", "SUCCEDED", state="success")]
     never, missing = said(tmp_path, waiter(acceptors=rules))

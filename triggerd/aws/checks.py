@@ -56,11 +56,10 @@ class Problem:
 def waiter_files(paths: Iterable[Path]) -> Iterator[Path]:
     """Files as they are, and the waiter files of folders."""
     for path in paths:
-        yield from (
-            sorted(found for found in path.glob("*.json") if found.name not in NOT_SERVICES)
-            if (path.is_dir())
-            else [path]
-        )
+        if path.is_dir():
+            yield from sorted(found for found in path.glob("*.json") if found.name not in NOT_SERVICES)
+        else:
+            yield path
 
 
 def check_file(path: Path, models: ServiceModels, service: str | None = None) -> list[Problem]:
@@ -153,15 +152,19 @@ class _Check:
                 yield argument, sorted(values - expected)
 
     def _never_reached(self) -> Iterator[Found]:
-        before: dict[str, int] = {}
+        before: dict[tuple[str, str, str | None], int] = {}
         for index, acceptor in enumerate(self._acceptors):
             matcher, expected = acceptor["matcher"], acceptor["expected"]
-            key = json.dumps([matcher, expected, acceptor["argument"] if matcher in PATH_MATCHERS else None])
-            any_error = json.dumps(["error", True, None])
-            first = before.get(any_error, before.get(key)) if matcher == "error" and expected else before.get(key)
+            value, argument = json.dumps(expected), acceptor["argument"] if matcher in PATH_MATCHERS else None
+            rules = [(matcher, value, argument)]
+            if matcher == "pathAll":
+                rules.append(("pathAny", value, argument))
+            elif matcher == "error" and expected:
+                rules.append(("error", "true", None))
+            first = min((before[rule] for rule in rules if rule in before), default=None)
             if first is not None:
                 yield f"acceptors[{index}]", None, f"is never reached: acceptors[{first}] matches first"
-            before.setdefault(key, index)
+            before.setdefault(rules[0], index)
 
     def _acceptor(self, acceptor: Mapping[str, Any]) -> Iterator[Found]:
         matcher, expected = acceptor["matcher"], acceptor["expected"]
