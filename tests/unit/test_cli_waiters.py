@@ -71,7 +71,7 @@ def test_a_templated_waiter_says_what_a_wait_must_bring(tmp_path: Path) -> None:
 
 
 def test_a_broken_waiter_of_the_user_hides_no_other(tmp_path: Path) -> None:
-    user_file(tmp_path, "glue", broken={"delay": 0}, fine={})
+    user_file(tmp_path, "glue", broken={"delay": 0}, fine={"description": ["not", "a", "text"]})
     (tmp_path / "ecs.json").write_text("{")
     (tmp_path / "no-service.json").write_text("{}")
     done = waiters("ls", "--json", folder=tmp_path)
@@ -82,3 +82,21 @@ def test_a_broken_waiter_of_the_user_hides_no_other(tmp_path: Path) -> None:
         f"left out: {tmp_path}/ecs.json: not JSON: {NO_JSON}",
         f"left out: {tmp_path}/glue.json: waiter broken: delay = 0: must be a number of seconds above 0",
     ]
+
+
+def test_the_check_is_for_scripts_too(tmp_path: Path) -> None:
+    user_file(tmp_path, "glue", broken={"delay": 0})
+    done = waiters("check", "--json", str(tmp_path))
+    assert (done.exit_code, json.loads(done.stdout)) == (
+        1,
+        [
+            {
+                "file": f"{tmp_path}/glue.json",
+                "severity": "unusable",
+                "waiter": "broken",
+                "key": "delay",
+                "value": 0,
+                "problem": "must be a number of seconds above 0",
+            }
+        ],
+    )

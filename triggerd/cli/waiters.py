@@ -12,7 +12,7 @@ import click
 from botocore import xform_name
 
 from triggerd.aws.acceptors import PATH_MATCHERS, STATES, Acceptor
-from triggerd.aws.checks import check_file, uncovered, waiter_files
+from triggerd.aws.checks import Problem, check_file, uncovered, waiter_files
 from triggerd.aws.forms import read_forms
 from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, new_loader
 from triggerd.cli import exits
@@ -138,13 +138,19 @@ def check(ctx: click.Context, paths: tuple[Path, ...], *, config: Path | None, a
     models = ServiceModels(new_loader())
     found = [(file, problem) for file in files for problem in check_file(file, models)]
     if as_json:
-        click.echo(to_json([{"file": str(file), **asdict(problem)} for file, problem in found]))
+        click.echo(to_json([_facts(file, problem) for file, problem in found]))
     else:
         for file, problem in found:
             click.echo(printable(f"{file}: {problem}"))
         said = counted(len(found), "problem") if found else "nothing wrong"
         click.echo(f"{counted(len(files), 'file')} checked, {click.style(said, fg='red' if found else 'green')}")
     ctx.exit(exits.FAILURE if found else exits.SUCCESS)
+
+
+def _facts(file: Path, problem: Problem) -> dict[str, Any]:
+    facts = asdict(problem)
+    why = facts.pop("why")
+    return {"file": str(file), **facts, "problem": why}
 
 
 def _loader(config: Path | None) -> Waiters:
@@ -190,7 +196,7 @@ def _summary(loader: Waiters, definition: WaiterDefinition) -> dict[str, Any]:
 
 def _searched(row: Mapping[str, Any]) -> str:
     states = (value for values in row["states"].values() for value in values)
-    return " ".join([row["waiter"], row["operation"], row["description"] or "", *states]).lower()
+    return " ".join([row["waiter"], row["operation"], str(row["description"] or ""), *states]).lower()
 
 
 def _when(rule: Acceptor) -> str:
