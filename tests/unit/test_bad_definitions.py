@@ -193,6 +193,7 @@ STRUCTURE = "finds a structure, which never equals this"
 
 @pytest.mark.parametrize(("raw", "message"), [
     (waiter(max_attempts=3), "max_attempts = 3: unknown key, did you mean 'maxAttempts'?"),
+    (waiter(description=["a"]), "description = ['a']: must be a text"),
     (waiter(acceptors=GONE), "acceptors: there are none: only a wait that brings its own can use this waiter"),
     (waiter(acceptors=[changed(DONE, {"state": "retry"})]),
      "acceptors: none has the state success: such a wait can only fail"),

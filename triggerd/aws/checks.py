@@ -96,15 +96,17 @@ def _check_waiter(models: ServiceModels, service: str, name: str, raw: Any) -> I
     broken = [Problem("unusable", name, *problem) for problem in waiter_problems(models, service, raw)]
     yield from broken
     if isinstance(raw, dict):
-        for problem in _unknown_keys(raw):
+        for problem in _key_problems(raw):
             yield Problem("doubtful", name, *problem)
         for problem in _Check(models, service, raw).problems() if not broken else ():
             yield Problem("doubtful", name, *problem)
 
 
-def _unknown_keys(raw: Mapping[str, Any]) -> Iterator[Found]:
+def _key_problems(raw: Mapping[str, Any]) -> Iterator[Found]:
     for key in sorted(raw.keys() - _WAITER_KEYS):
         yield key, raw[key], f"unknown key{hint(key, _WAITER_KEYS)}"
+    if not isinstance(raw.get("description", ""), str):
+        yield "description", raw["description"], "must be a text"
     acceptors = raw.get("acceptors")
     for index, acceptor in enumerate(acceptors if isinstance(acceptors, list) else ()):
         if isinstance(acceptor, dict):
