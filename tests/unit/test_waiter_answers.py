@@ -130,6 +130,10 @@ def test_airflows_definitions_load_unchanged() -> None:
         for name in names:
             found = waiters.find(path.stem, name)
             assert (found.source, len(found.acceptors.rules)) == ("user", len(found.raw.get("acceptors", ())))
+            for argument, values in statuses(MODELS, found) if name != "db_cluster_stopped" else ():
+                for value in values:
+                    response = answer(argument, value) | OK
+                    assert ours(found, response) == botocores(found, response), found.label
 
 
 def test_what_the_check_says_of_airflows_definitions_is_true() -> None:
