@@ -52,6 +52,29 @@ async def test_the_first_event_is_final() -> None:
     assert trigger.cleaned == 1
 
 
+class Afterwards(Recording):
+    """Does something once its event is published: deletes a message, say."""
+
+    done = 0
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        yield TriggerEvent("first")
+        await asyncio.sleep(0)
+        self.done += 1
+        if self.script == "raise":
+            raise RuntimeError("too late to change anything")
+        if self.script == "again":
+            yield TriggerEvent("second")
+
+
+@pytest.mark.parametrize("script", ["fire", "raise", "again"])
+async def test_what_comes_after_the_final_event_is_done_and_changes_no_outcome(script: str) -> None:
+    trigger = Afterwards(script)
+    events = await run_here(trigger, timeout=30)
+    assert [(event.payload, event.outcome) for event in events] == [("first", "fired")]
+    assert (trigger.done, trigger.cleaned) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("script", "outcome", "type_", "message"),
     [
