@@ -1,6 +1,7 @@
 """Promises of the S3 triggers that need no S3: their arguments, places, prefixes and patterns."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from triggerd.testing import round_trip
 from triggerd.triggers import s3_patterns
 from triggerd.triggers.s3 import S3KeyTrigger
+from triggerd.triggers.s3_keys_unchanged import S3KeysUnchangedTrigger
 from triggerd.triggers.s3_patterns import PatternError, Regex, Wildcard, literal_prefix
 from triggerd.triggers.s3_reads import Place, pays, place
 
@@ -79,6 +81,40 @@ def test_every_argument_survives_the_wire() -> None:
     )  # fmt: skip
     assert round_trip(trigger).serialize() == trigger.serialize()
     assert S3KeyTrigger("lake", "a").serialize()[1] == {"bucket_name": "lake", "bucket_key": "a"}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"bucket_name": ""}, ValueError, "bucket_name must not be empty"),
+        ({"prefix": None}, TypeError, "prefix must be a string"),
+        ({"inactivity_period": -1}, ValueError, "inactivity_period = -1"),
+        ({"inactivity_period": "60"}, TypeError, "number of seconds"),
+        ({"min_objects": -1}, ValueError, "min_objects = -1"),
+        ({"previous_objects": "abc"}, TypeError, "a set or list of keys"),
+        ({"previous_objects": [5]}, TypeError, "previous_objects must be a string"),
+        ({"last_activity_time": 5}, TypeError, "a datetime or its ISO 8601 text"),
+        ({"last_activity_time": "yesterday"}, ValueError, "yesterday"),
+        ({"allow_delete": 1}, TypeError, "must be True or False"),
+        ({"hook_params": []}, TypeError, "hook_params must be a dict"),
+    ],
+)
+def test_an_argument_that_keys_unchanged_cannot_use_is_refused(change: Any, error: type, said: str) -> None:
+    with pytest.raises(error, match=said):
+        S3KeysUnchangedTrigger(**{"bucket_name": "lake", "prefix": "", **change})
+
+
+def test_the_set_and_the_datetime_that_airflow_serializes_survive_the_wire() -> None:
+    moment = datetime(2026, 1, 2, 3, 4)  # noqa: DTZ001 - as Airflow's datetime.now() makes it
+    trigger = S3KeysUnchangedTrigger(
+        "lake", "data/", inactivity_period=60.0, previous_objects={"data/b", "data/a"}, last_activity_time=moment,
+        allow_delete=False, min_objects=0, delay=7,
+    )  # fmt: skip
+    again = round_trip(trigger)
+    assert again.serialize() == trigger.serialize()
+    assert again.previous_objects == ["data/a", "data/b"]
+    assert again.last_activity_time == moment.replace(tzinfo=UTC)
+    assert S3KeysUnchangedTrigger("lake", "").serialize()[1] == {"bucket_name": "lake", "prefix": ""}
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ class S3KeyTrigger(BaseTrigger):
         self.wildcard_match = flag("wildcard_match", wildcard_match)
         self.use_regex = flag("use_regex", use_regex)
         self.should_check_fn = flag("should_check_fn", should_check_fn)
-        self.metadata_keys = metadata_keys if metadata_keys is None else _texts("metadata_keys", metadata_keys)
+        self.metadata_keys = _texts("metadata_keys", metadata_keys) if metadata_keys else None
         self.hook_params = pays(hook_params) or None
         self.delay = number("delay", delay) or 5.0
         self.max_attempts = attempts(max_attempts)

@@ -60,7 +60,7 @@ class S3KeysUnchangedTrigger(BaseTrigger):
         self.prefix = prefix if prefix == "" else text("prefix", prefix)
         self.inactivity_period = number("inactivity_period", inactivity_period) if inactivity_period != 0 else 0
         self.min_objects = whole("min_objects", min_objects, 0, _MAX_OBJECTS)
-        self.inactivity_seconds = inactivity_seconds
+        self.inactivity_seconds = number("inactivity_seconds", inactivity_seconds) if inactivity_seconds != 0 else 0
         self.previous_objects = None if previous_objects is None else _keys(previous_objects)
         self.allow_delete = flag("allow_delete", allow_delete)
         self.last_activity_time = None if last_activity_time is None else _time(last_activity_time)
