@@ -4,8 +4,8 @@ import json
 import warnings
 from typing import Any
 
-import jsonpath_ng
-import jsonpath_ng.ext
+import jsonpath_ng.ext.parser
+import jsonpath_ng.parser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,12 +34,12 @@ FILTERS = [
 
 @pytest.mark.parametrize("expression", PLAIN)
 def test_an_expression_finds_what_jsonpath_ng_finds(expression: str) -> None:
-    assert JsonPath(expression).find(BODY) == _theirs(jsonpath_ng.parse, expression, BODY)
+    assert JsonPath(expression).find(BODY) == _theirs(jsonpath_ng.parser.parse, expression, BODY)
 
 
 @pytest.mark.parametrize("expression", [*PLAIN, *FILTERS])
 def test_with_filters_it_finds_what_jsonpath_ng_ext_finds(expression: str) -> None:
-    assert JsonPath(expression, filters=True).find(BODY) == _theirs(jsonpath_ng.ext.parse, expression, BODY)
+    assert JsonPath(expression, filters=True).find(BODY) == _theirs(jsonpath_ng.ext.parser.parse, expression, BODY)
 
 
 def _theirs(parse: Any, expression: str, body: Any) -> list[Any]:
@@ -62,7 +62,7 @@ _steps = st.sampled_from(
 @given(_values, st.lists(_steps, min_size=1, max_size=4))
 def test_any_expression_of_any_body_agrees(body: Any, steps: list[str]) -> None:
     expression = "$" + "".join(steps)
-    theirs = _theirs(jsonpath_ng.ext.parse, expression, body)
+    theirs = _theirs(jsonpath_ng.ext.parser.parse, expression, body)
     assert JsonPath(expression, filters=True).find(body) == theirs
 
 

@@ -227,15 +227,16 @@ class _Parser:
 
     def _indexes(self) -> Select:
         """``0``, ``-1, 3``, ``1:``, ``::2``."""
-        parts = [self._index()]
+        numbers, signs = [self._index()], set()
         while sign := self._take(":", ","):
-            parts += [sign, self._index()]
-        if ":" not in parts and None not in parts:
-            return _at([part for part in parts if isinstance(part, int)])
-        bounds = parts[::2]
-        if "," in parts or len(bounds) > 3 or bounds == [None] or bounds[2:] == [0]:
+            numbers.append(self._index())
+            signs.add(sign)
+        indexes = [number for number in numbers if number is not None]
+        if signs != {":"} and len(signs) < 2 and len(indexes) == len(numbers):
+            return _at(indexes)
+        if signs != {":"} or len(numbers) > 3 or numbers[2:] == [0]:
             raise self._wrong("an index, a slice or a name is expected")
-        return _sliced(slice(*bounds))
+        return _sliced(slice(*numbers))
 
     def _index(self) -> int | None:
         number = self._take("number")
