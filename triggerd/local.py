@@ -37,6 +37,9 @@ class StructuredLog:
     def error(self, event: str, **values: Any) -> None:
         self._log(logging.ERROR, event, values)
 
+    def critical(self, event: str, **values: Any) -> None:
+        self._log(logging.CRITICAL, event, values)
+
     def _log(self, level: int, event: str, values: dict[str, Any]) -> None:
         fields = " ".join(f"{key}={value!r}" for key, value in (self._bound | values).items())
         self._logger.log(level, "%s %s", event, fields)

@@ -1,11 +1,11 @@
 """The trigger for every wait that a waiter can describe, botocore's own or one of `waiters/<service>.json`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from triggerd.errors import AwsCallError, ConfigError, WaiterDefinitionError, WaitError, message_of
-from triggerd.trigger import BaseTrigger, TriggerEvent, WaitResponse
+from triggerd.trigger import BaseTrigger, Progress, TriggerEvent, WaitResponse
 from triggerd.triggers.arguments import attempts, mapping, name, number, text
 from triggerd.triggers.cancel_calls import CancelCall, is_over, ready_made, refusals
 from triggerd.triggers.wait_checkpoints import WaitCheckpoints
@@ -131,7 +131,10 @@ class AwsWaiterTrigger(BaseTrigger):
             await checkpoints.close()
         yield event
 
-    def _wait(self, checkpoints: WaitCheckpoints) -> Awaitable[WaitResponse]:
+    def _wait(
+        self, checkpoints: WaitCheckpoints, on_poll: Callable[[Progress], None] | None = None
+    ) -> Awaitable[WaitResponse]:
+        """Wait; `on_poll` is called instead of the checkpoints, and has to call them."""
         return self.context.aws.wait(
             self.service,
             self.waiter_name,
@@ -143,7 +146,7 @@ class AwsWaiterTrigger(BaseTrigger):
             status_queries=self.status_queries,
             acceptors=self.acceptors,
             parameters=self.parameters,
-            on_poll=checkpoints,
+            on_poll=on_poll or checkpoints,
             restored=checkpoints.restored(),
         )
 
