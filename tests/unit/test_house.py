@@ -47,6 +47,7 @@ FILE_LINES, FUNCTION_LINES, ARGUMENTS = 330, 60, 6
 RECORDS = {
     "AwsWaiterTrigger",
     *("DynamoDBValueSensorTrigger", "KinesisTrigger", "S3KeyTrigger", "S3KeysUnchangedTrigger", "SqsSensorTrigger"),
+    *("GlueCatalogPartitionTrigger", "GlueJobCompleteTrigger", "TaskDoneTrigger"),
     *("DmsTableReloadCompleteTrigger", "EmrServerlessJobSensorTrigger", "EmrServerlessStartJobTrigger"),
     *("MwaaDagRunCompletedTrigger", "MwaaTaskCompletedTrigger", "RedshiftDataTrigger"),
     "SageMakerUnifiedStudioNotebookTrigger",
