@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from triggerd.airflow_pairs import AIRFLOW, ready_kwargs
 from triggerd.clock import wall_ms
 from triggerd.deferrable import Deferrable, OnTimeout, check_on_timeout
 from triggerd.envelope import encode_trigger, sign_trigger
@@ -94,6 +95,8 @@ def serialized(thing: Any, what: str) -> tuple[str, Mapping[str, Any]]:
     if isinstance(pair, (tuple, list)) and len(pair) == 2:
         classpath, kwargs = pair
         if isinstance(classpath, str) and classpath and (type(kwargs) is dict or isinstance(kwargs, Mapping)):
+            if classpath.startswith(AIRFLOW):
+                kwargs = ready_kwargs(thing, classpath, kwargs)
             return classpath, kwargs
     raise EnvelopePackError(
         what, f"{thing!r} is none: an object whose serialize() returns (classpath, kwargs), or that pair, is expected"

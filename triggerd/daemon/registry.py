@@ -2,6 +2,9 @@
 
 The allow-list is checked before anything is imported: what stands on the queue chooses among the classes that this
 daemon's operator allowed, and can make it import nothing else. Imports run in a thread, each classpath once.
+
+A classpath of Airflow's amazon provider that is not allowed stands for a bundled trigger (`triggerd.airflow.aliases`);
+one that is allowed is Airflow's own class.
 """
 
 import asyncio
@@ -10,10 +13,12 @@ import fnmatch
 import importlib
 import importlib.metadata
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from triggerd.airflow.aliases import PREFIX as AIRFLOWS
+from triggerd.airflow.aliases import Aliases
 from triggerd.clock import monotonic_s
 from triggerd.errors import (
     ClasspathNotAllowedError,
@@ -32,10 +37,33 @@ BUNDLED = {
     f"triggerd.triggers.{path}": path.rpartition(".")[2]
     for path in (
         "aws.AwsWaiterTrigger",
-        "time.TimeDeltaTrigger",
-        "time.DateTimeTrigger",
-        "testing.SuccessTrigger",
+        "datazone.SageMakerUnifiedStudioNotebookTrigger",
+        "dms.DmsTableReloadCompleteTrigger",
+        "dynamodb.DynamoDBValueSensorTrigger",
+        "ec2.EC2StateSensorTrigger",
+        "ecs.TaskDoneTrigger",
+        "eks.EksCreateClusterTrigger",
+        "eks.EksDeleteClusterTrigger",
+        "emr_serverless.EmrServerlessCancelJobsTrigger",
+        "emr_serverless.EmrServerlessJobSensorTrigger",
+        "emr_serverless.EmrServerlessStartJobTrigger",
+        "glue.GlueCatalogPartitionTrigger",
+        "glue.GlueJobCompleteTrigger",
+        "kinesis.KinesisTrigger",
+        "mwaa.MwaaDagRunCompletedTrigger",
+        "mwaa.MwaaTaskCompletedTrigger",
+        "redshift_cluster.RedshiftClusterTrigger",
+        "redshift_data.RedshiftDataTrigger",
+        "s3.S3KeyTrigger",
+        "s3_keys_unchanged.S3KeysUnchangedTrigger",
+        "sagemaker.SageMakerPipelineTrigger",
+        "sagemaker.SageMakerTrigger",
+        "sqs.SqsSensorTrigger",
+        "ssm.SsmRunCommandTrigger",
         "testing.FailureTrigger",
+        "testing.SuccessTrigger",
+        "time.DateTimeTrigger",
+        "time.TimeDeltaTrigger",
     )
 }
 
@@ -51,11 +79,16 @@ def announced_triggers() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class TriggerClass:
-    """A class that may be run, and the short name that stands for it in metrics."""
+    """A class that may be run, and the short name that stands for it in metrics.
+
+    Attributes:
+        arguments: Makes of an envelope's kwargs those of `cls`, where the envelope names another class.
+    """
 
     classpath: str
     cls: type[Any]
     label: str
+    arguments: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
 
 
 class Registry:
@@ -72,6 +105,7 @@ class Registry:
         self._loaded: dict[str, TriggerClass] = {}
         self._refused: dict[str, tuple[float, LoadError]] = {}
         self._loading: dict[str, asyncio.Task[TriggerClass]] = {}
+        self._aliases: Aliases | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -86,13 +120,14 @@ class Registry:
         """The class of `classpath`, imported in a thread if need be.
 
         Raises:
-            ClasspathNotAllowedError: It is outside the allow-list; nothing was imported.
+            ClasspathNotAllowedError: It is outside the allow-list, nor an alias; nothing was imported.
             ClasspathNotFoundError: The module or the name in it is missing, or the import failed.
             NotATriggerError: It is there and no class with `serialize` and `run`.
         """
         if found := self._loaded.get(classpath):
             return found
-        self._check_allowed(classpath)
+        if not self._is_aliased(classpath):
+            self._check_allowed(classpath)
         if refused := self._refused.get(classpath):
             if monotonic_s() - refused[0] < _REFUSED_FOR_S:
                 # Without its traceback, which would grow with each raise.
@@ -106,8 +141,9 @@ class Registry:
         return await asyncio.shield(task)
 
     async def _load(self, classpath: str) -> TriggerClass:
+        find = self._stand_in if self._is_aliased(classpath) else self._own_class
         try:
-            cls = await asyncio.to_thread(_import, classpath)
+            found = await asyncio.to_thread(find, classpath)
         except LoadError as error:
             if len(self._refused) >= _REFUSED_KEPT:
                 del self._refused[next(iter(self._refused))]
@@ -116,15 +152,33 @@ class Registry:
             raise
         finally:
             del self._loading[classpath]
-        found = TriggerClass(classpath, cls, self._labels.get(classpath, cls.__name__))
         self._loaded[classpath] = found
         return found
+
+    def _own_class(self, classpath: str) -> TriggerClass:
+        """Runs in a thread."""
+        cls = _import(classpath)
+        return TriggerClass(classpath, cls, self._labels.get(classpath, cls.__name__))
+
+    def _stand_in(self, classpath: str) -> TriggerClass:
+        """The bundled class for one of Airflow's. Runs in a thread."""
+        self._aliases = self._aliases or Aliases.load()
+        alias = self._aliases.find(classpath)
+        return TriggerClass(classpath, _import(alias.target), alias.name, alias.arguments)
+
+    def _is_aliased(self, classpath: str) -> bool:
+        return classpath.startswith(AIRFLOWS) and not self._is_allowed(classpath)
+
+    def _is_allowed(self, classpath: str) -> bool:
+        if classpath in self._labels or classpath in self._patterns:
+            return True
+        return any(fnmatch.fnmatchcase(classpath, pattern) for pattern in self._patterns)
 
     def _check_allowed(self, classpath: str) -> None:
         """Raise unless the classpath is allowed and can be one at all."""
         if classpath in self._labels or classpath in self._patterns:
             return
-        if not any(fnmatch.fnmatchcase(classpath, pattern) for pattern in self._patterns):
+        if not self._is_allowed(classpath):
             raise ClasspathNotAllowedError(classpath, "not in the daemon's allow-list (setting `allow`)")
         parts = classpath.split(".")
         if len(parts) < 2 or not all(part.isidentifier() for part in parts):
@@ -140,6 +194,8 @@ def build(found: TriggerClass, kwargs: Mapping[str, Any]) -> Any:
     Raises:
         TriggerArgumentsError: The constructor refused; says why and what it takes.
     """
+    if found.arguments is not None:
+        kwargs = found.arguments(kwargs)
     try:
         return found.cls(**kwargs)
     except BaseException as error:  # not even KeyboardInterrupt: it would end the daemon, and then its adopter

@@ -1,0 +1,1 @@
+"""Airflow's ``(classpath, kwargs)`` pairs, run without Airflow."""

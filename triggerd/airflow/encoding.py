@@ -1,0 +1,149 @@
+"""What Airflow writes into a trigger's kwargs for values that JSON has no word for, read without Airflow.
+
+Two spellings: its task runner's is ``{"__classname__": "builtins.set", "__version__": 1, "__data__": [...]}``,
+and an older one, which its asset watchers still use, is ``{"__type": "set", "__var": [...]}``.
+"""
+
+import datetime as dt
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+MAX_DEPTH = 32
+MAX_PARTS = 100_000
+_MAX_ODD_MEMBERS = 1_000
+"""Of a set whose members are no texts: hashes that collide on purpose make it cost the square of their number."""
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MAX_DIGITS = 100
+
+
+def decode(value: Any, path: str = "kwargs") -> Any:
+    """`value` with what Airflow has encoded in it as Python values; plain values come back as they are.
+
+    Instants come back in UTC, whatever their zone was.
+
+    Raises:
+        ValueError: A class that this is not known of, data that do not fit it, or too much of everything. Says where.
+    """
+    return _Decoder().decode(value, path, 0)
+
+
+class _Decoder:
+    """Counts the parts of one value."""
+
+    def __init__(self) -> None:
+        self._parts = 0
+
+    def decode(self, value: Any, path: str, depth: int) -> Any:
+        if depth > MAX_DEPTH:
+            raise ValueError(f"{path} is nested deeper than {MAX_DEPTH} levels")
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise ValueError(f"{path}: more than {MAX_PARTS:,} values")
+        if isinstance(value, list):
+            return [self.decode(member, f"{path}[{index}]", depth + 1) for index, member in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        if "__classname__" in value:
+            return self._revive(value["__classname__"], value.get("__data__"), path, depth)
+        if "__type" in value and "__var" in value:
+            return self._revive(value["__type"], value["__var"], path, depth)
+        return {key: self.decode(member, f"{path}[{key!r}]", depth + 1) for key, member in value.items()}
+
+    def _revive(self, name: object, data: Any, path: str, depth: int) -> Any:
+        make = _MAKERS.get(name) if isinstance(name, str) else None
+        if make is None:
+            raise ValueError(f"{path} is a {str(name)[:80]!r}, which has no meaning here: {_known()} have")
+        data = data if make is _instant else self.decode(data, path, depth + 1)
+        try:
+            return make(data)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise ValueError(f"{path} is no {name}: {error}") from error
+
+
+def _known() -> str:
+    return ", ".join(name for name in _MAKERS if "." in name)
+
+
+def _set(data: Any) -> set[Any]:
+    return set(_members(data))
+
+
+def _frozenset(data: Any) -> frozenset[Any]:
+    return frozenset(_members(data))
+
+
+def _members(data: Any) -> list[Any]:
+    members = _list(data)
+    if sum(type(member) is not str for member in members) > _MAX_ODD_MEMBERS:
+        raise ValueError(f"more than {_MAX_ODD_MEMBERS:,} members that are no texts")
+    return members
+
+
+def _tuple(data: Any) -> tuple[Any, ...]:
+    return tuple(_list(data))
+
+
+def _list(data: Any) -> list[Any]:
+    if not isinstance(data, list):
+        raise TypeError(f"a list is expected, not {type(data).__name__}")
+    return data
+
+
+def _dict(data: Any) -> dict[Any, Any]:
+    if not isinstance(data, dict):
+        raise TypeError(f"a dict is expected, not {type(data).__name__}")
+    return data
+
+
+def _instant(data: Any) -> dt.datetime:
+    """Seconds since 1970, alone or beside the name of a zone, which says nothing more about the instant."""
+    return _EPOCH + dt.timedelta(
+        seconds=_number(data["timestamp"] if isinstance(data, dict) and "timestamp" in data else data)
+    )
+
+
+def _date(data: Any) -> dt.date:
+    return dt.date.fromisoformat(data)
+
+
+def _duration(data: Any) -> dt.timedelta:
+    return dt.timedelta(seconds=_number(data))
+
+
+def _decimal(data: Any) -> Decimal:
+    if isinstance(data, str) and len(data) <= _MAX_DIGITS:
+        return Decimal(data)
+    return Decimal(str(_number(data)))
+
+
+def _number(data: Any) -> float:
+    if isinstance(data, bool) or not isinstance(data, int | float):
+        raise TypeError(f"a number is expected, not {type(data).__name__}")
+    return data
+
+
+def _text(data: Any) -> str:
+    if not isinstance(data, str):
+        raise TypeError(f"a text is expected, not {type(data).__name__}")
+    return data
+
+
+_MAKERS: dict[str, Callable[[Any], Any]] = {
+    "builtins.set": _set,
+    "builtins.frozenset": _frozenset,
+    "builtins.tuple": _tuple,
+    "datetime.datetime": _instant,
+    "pendulum.datetime.DateTime": _instant,
+    "datetime.date": _date,
+    "pendulum.date.Date": _date,
+    "datetime.timedelta": _duration,
+    "decimal.Decimal": _decimal,
+    "uuid.UUID": _text,
+    # The older spelling.
+    "set": _set,
+    "tuple": _tuple,
+    "dict": _dict,
+    "datetime": _instant,
+    "timedelta": _duration,
+}
