@@ -290,15 +290,31 @@ async def test_instances_that_ssm_does_not_list_are_no_success(
     assert fake.calls["ListCommandInvocations"] == 3
 
 
-async def test_a_move_cancels_no_command_and_a_cancel_does(fake: FakeAws, aws: Aws) -> None:
+@pytest.mark.parametrize(
+    ("trigger", "stopped"),
+    [
+        (_ssm(), ("CancelCommand", {"CommandId": COMMAND})),
+        (_pipeline(), ("StopPipelineExecution", {"PipelineExecutionArn": EXECUTION})),
+        (_job("training"), ("StopTrainingJob", {"TrainingJobName": "j1"})),
+        (_job("endpoint"), None),
+    ],
+)
+async def test_a_move_stops_nothing_and_a_cancel_does(fake: FakeAws, aws: Aws, trigger: Any, stopped: Any) -> None:
     fake.script("ListCommands", _commands("InProgress"))
-    fake.script("CancelCommand", {})
-    trigger = _ssm()
+    fake.script("DescribePipelineExecution", _at("Executing"))
+    fake.script("ListPipelineExecutionSteps", _steps())
+    fake.script("DescribeTrainingJob", {"TrainingJobStatus": "InProgress"})
+    fake.script("DescribeEndpoint", {"EndpointStatus": "Creating"})
     trigger.context = LocalContext(aws, trigger_id="t1", deadline_ms=0, restored=None)
     run = asyncio.ensure_future(anext(trigger.run()))
-    await eventually(lambda: fake.calls["ListCommands"] > 1)
+    await eventually(lambda: fake.calls.total() > 2)
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
     assert fake.mutating == 0
+    for operation in ("CancelCommand", "StopPipelineExecution", "StopTrainingJob"):
+        fake.script(operation, {})
     await trigger.on_cancel()
-    assert [seen.params for seen in fake.mutations] == [{"CommandId": COMMAND}]
+    asked = [seen.params for seen in fake.mutations]
+    for params in asked:
+        params.pop("ClientRequestToken", None)
+    assert [(seen.operation, seen.params) for seen in fake.mutations] == ([stopped] if stopped else [])

@@ -17,7 +17,7 @@ from triggerd.event import Event
 from triggerd.testing import LocalContext, run_trigger
 from triggerd.triggers import beside
 from triggerd.triggers.ecs import TaskDoneTrigger
-from triggerd.triggers.glue import GlueCatalogPartitionTrigger, GlueJobCompleteTrigger
+from triggerd.triggers.glue import GlueJobCompleteTrigger
 
 ARN = "arn:aws:ecs:us-east-1:1:task/etl/abc"
 GONE = {"tasks": [], "failures": [{"arn": ARN, "reason": "MISSING"}]}
@@ -195,6 +195,14 @@ async def test_the_log_may_be_in_another_region(fake: FakeAws, aws: Aws) -> None
     assert regions == [("logs", "default", "eu-west-1"), ("logs", "default", "us-west-2")]
 
 
+async def test_a_log_that_never_ends_is_read_a_bounded_piece_at_a_time(fake: FakeAws, aws: Aws, copied: Copied) -> None:
+    fake.script("DescribeTasks", _task("STOPPED"))
+    fake.script("GetLogEvents", lambda params: _lines("x" * 9_000, token=f"{params.get('nextToken', '')}1"))
+    await _outcome(aws, _done())
+    assert copied() == [("INFO", "x" * 4_000)] * 5
+    assert {seen.params["limit"] for seen in fake.seen if seen.operation == "GetLogEvents"} == {1_000}
+
+
 async def test_a_token_that_expired_is_no_end_of_the_copy(fake: FakeAws, aws: Aws, copied: Copied) -> None:
     expired = Fault("InvalidParameterException", "The specified nextToken is invalid")
     over = False
@@ -228,6 +236,9 @@ async def test_after_a_move_the_copy_goes_on_with_the_last_line(fake: FakeAws, a
     first = next(seen.params for seen in fake.seen if seen.operation == "GetLogEvents")
     assert first["startTime"] == 1_700_000_000_001
     assert fake.mutating == 0, "a move stops no task"
+    fake.script("StopTask", {})
+    await trigger.on_cancel()
+    assert [(seen.operation, seen.params["task"]) for seen in fake.mutations] == [("StopTask", ARN)]
 
 
 # --- Glue -------------------------------------------------------------------------------------------------------
@@ -279,49 +290,3 @@ async def test_a_throttle_of_a_verbose_job_is_waited_through(fake: FakeAws, aws:
     fake.script("GetJobRun", Fault("ThrottlingException"), _run("RUNNING"), Fault("Throttling"), _run("SUCCEEDED"))
     fake.script("GetLogEvents", Fault("ThrottlingException"), Fault("ThrottlingException"), _stream({}))
     assert (await _outcome(aws, _job(verbose=True))).payload == {"status": "success", "run_id": "jr_1"}
-
-
-def _partition(**change: Any) -> GlueCatalogPartitionTrigger:
-    return GlueCatalogPartitionTrigger(**{"database_name": "d", "table_name": "t", "delay": 0.05, **change})
-
-
-FOUND = {"Partitions": [{"Values": ["2026-01-01"]}]}
-
-
-async def test_a_partition_behind_an_empty_page_is_found(fake: FakeAws, aws: Aws) -> None:
-    def answer(params: dict[str, Any]) -> dict[str, Any]:
-        token = int(params.get("NextToken", "0"))
-        return FOUND if token == 3 else {"Partitions": [], "NextToken": str(token + 1)}
-
-    fake.script("GetPartitions", answer)
-    event = await _outcome(aws, _partition(expression="ds = '2026-01-01'"))
-    assert event.payload == {"status": "success"}
-    assert event.details["polls"] == 1
-    assert {seen.params["Expression"] for seen in fake.seen} == {"ds = '2026-01-01'"}
-
-
-async def test_a_partition_is_waited_for_through_throttles_and_outages(fake: FakeAws, aws: Aws) -> None:  # [1c 8]
-    none: dict[str, Any] = {"Partitions": []}
-    fake.script(
-        "GetPartitions", none, Fault("ThrottlingException"), Fault("InternalServiceException", status=500), FOUND
-    )
-    event = await _outcome(aws, _partition(table_name="lake.events"))
-    assert event.payload == {"status": "success"}
-    asked = fake.seen[0].params
-    assert (asked["DatabaseName"], asked["TableName"]) == ("lake", "events")
-    assert "Expression" not in asked
-
-
-async def test_a_partition_that_never_comes_ends_with_the_budget(fake: FakeAws, aws: Aws) -> None:  # [1b 11]
-    fake.script("GetPartitions", {"Partitions": []})
-    event = await _outcome(aws, _partition(max_attempts=3, expression="ds = '1'"))
-    assert event.payload["status"] == "error"
-    assert "t had no partition ds = '1' after" in event.payload["message"]
-
-
-async def test_a_table_that_is_not_there_raises(fake: FakeAws, aws: Aws) -> None:
-    fake.script("GetPartitions", Fault("EntityNotFoundException", "Table t not found."))
-    event = await _outcome(aws, _partition())
-    assert event.outcome == "failed"
-    assert event.error is not None
-    assert "Table t not found." in event.error.message

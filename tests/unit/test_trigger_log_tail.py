@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from triggerd.clock import wall_ms
 from triggerd.testing import LocalContext
 from triggerd.trigger import Progress
 from triggerd.triggers import beside
@@ -18,9 +19,9 @@ ENDED = Progress(2, "STOPPED", 2.0, 0.0)
 STOPPED = Progress(1, "RUNNING", 1.0, 60.0, cancelled=True)
 
 
-def _context(restored: Any = None) -> LocalContext:
+def _context(restored: Any = None, *, left_ms: int = 3_600_000) -> LocalContext:
     aws: Any = None
-    return LocalContext(aws, trigger_id="t1", deadline_ms=0, restored=restored)
+    return LocalContext(aws, trigger_id="t1", deadline_ms=wall_ms() + left_ms, restored=restored)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,12 @@ async def test_a_look_that_hangs_keeps_the_event_back_for_a_moment_only(monkeypa
         await side.last()
         await side.stop()
     assert not {task for task in asyncio.all_tasks() if task.get_name().startswith("beside")}
+
+
+async def test_the_last_look_is_not_what_makes_a_trigger_miss_its_deadline() -> None:
+    side = Beside(_context(left_ms=1_000), asyncio.Event().wait)  # type: ignore[arg-type]
+    async with asyncio.timeout(1):
+        await side.last()
 
 
 async def test_a_look_that_fails_again_and_again_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:

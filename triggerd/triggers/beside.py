@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
 
+from triggerd.clock import wall_ms
 from triggerd.errors import TriggerdError, message_of
 from triggerd.trigger import Progress, TriggerContext, WaitResponse
 from triggerd.triggers.aws import AwsWaiterTrigger
@@ -11,6 +12,7 @@ from triggerd.triggers.wait_checkpoints import WaitCheckpoints
 
 LAST_WITHIN_S = 3.0
 """How long the event of a wait that is over may be kept back for the last look."""
+_DEADLINE_MARGIN_S = 1.0
 
 
 class Beside:
@@ -32,14 +34,19 @@ class Beside:
         self._task = asyncio.create_task(self._try(), name=name, context=self._variables)
 
     async def last(self) -> None:
-        """The wait is over: look once more, after the look that is on its way; not longer than `LAST_WITHIN_S`."""
+        """The wait is over: look once more, after the look that is on its way; not longer than `LAST_WITHIN_S`.
+
+        Nor so long that the trigger's deadline passes over it: the event is what counts.
+        """
+        left_s = (self._context.deadline_ms - wall_ms()) / 1000 - _DEADLINE_MARGIN_S
+        within_s = max(0.0, min(LAST_WITHIN_S, left_s))
         try:
-            async with asyncio.timeout(LAST_WITHIN_S):
+            async with asyncio.timeout(within_s):
                 if self._task is not None:
                     await asyncio.wait({self._task})
                 await self._try()
         except TimeoutError:
-            self._context.log.info("the last look was cut short", after_s=LAST_WITHIN_S)
+            self._context.log.info("the last look was cut short", after_s=within_s)
 
     async def stop(self) -> None:
         """End what is on its way."""

@@ -24,7 +24,7 @@ class GlueJobCompleteTrigger(LogTailTrigger):
         delay: Seconds between polls. max_attempts: with `delay`, the budget of time.
     """
 
-    failure_message: str = "the Glue job failed"
+    failure_message: str = "the Glue job did not succeed"
 
     def __init__(
         self,
