@@ -18,6 +18,7 @@ from triggerd.aws.poller import Poller
 from triggerd.aws.polling import PollMetrics
 from triggerd.aws.quotas import Quotas
 from triggerd.aws.reads import read_once
+from triggerd.aws.rules import LENGTH, MAKES
 from triggerd.aws.transport import Transport, is_transient
 from triggerd.aws.waiters import ServiceModels, WaiterDefinition, Waiters, check_arguments, new_loader
 from triggerd.aws.waits import Wait
@@ -27,8 +28,6 @@ from triggerd.settings import AwsSettings
 from triggerd.trigger import Progress, WaitResponse, WaitState
 
 log = logging.getLogger(__name__)
-
-_QUERY_LENGTH, _QUERY_MAKES = 500, 2
 
 Joined = tuple[Wait, asyncio.Future[Mapping[str, Any]]]
 
@@ -230,8 +229,8 @@ def _compile_queries(definition: WaiterDefinition, queries: Sequence[str]) -> tu
             expression = compiled(query)
         except (JMESPathError, RecursionError) as error:
             raise WaiterDefinitionError(f"waiter {definition.label}: status query: {error}") from error
-        if len(query) > _QUERY_LENGTH or expression.makes > _QUERY_MAKES:
-            most = f"{_QUERY_LENGTH} characters, and {_QUERY_MAKES} functions or lists that it makes"
+        if len(query) > LENGTH or expression.makes > MAKES:
+            most = f"{LENGTH} characters, and {MAKES} functions or lists that it makes"
             raise WaiterDefinitionError(f"waiter {definition.label}: status query: at most {most}: {query[:100]!r}")
         found.append(expression)
     return tuple(found)
