@@ -18,6 +18,7 @@ REASON = "cancelled in triggerd"
 #     Name!           REASON
 # Where the wait lacks a parameter that is not marked with ?, there is no ready-made call.
 CANCEL_CALLS: dict[str, dict[str, tuple[str, str]]] = {
+    "amplify": {"GetJob": ("stop_job", "appId branchName jobId")},
     "athena": {
         "GetQueryExecution": ("stop_query_execution", "QueryExecutionId"),
         "GetCalculationExecution": ("stop_calculation_execution", "CalculationExecutionId"),
@@ -31,6 +32,11 @@ CANCEL_CALLS: dict[str, dict[str, tuple[str, str]]] = {
         "GetModelInvocationJob": ("stop_model_invocation_job", "jobIdentifier"),
     },
     "bedrock-agent": {"GetIngestionJob": ("stop_ingestion_job", "knowledgeBaseId dataSourceId ingestionJobId")},
+    "cloudformation": {"DescribeStackSetOperation": ("stop_stack_set_operation", "StackSetName OperationId CallAs?")},
+    "cloudtrail": {
+        "DescribeQuery": ("cancel_query", "QueryId EventDataStoreOwnerAccountId?"),
+        "GetImport": ("stop_import", "ImportId"),
+    },
     "codebuild": {
         "BatchGetBuilds": ("stop_build", "id=ids*"),
         "BatchGetBuildBatches": ("stop_build_batch", "id=ids*"),
@@ -41,8 +47,16 @@ CANCEL_CALLS: dict[str, dict[str, tuple[str, str]]] = {
     "comprehend": {
         "DescribePiiEntitiesDetectionJob": ("stop_pii_entities_detection_job", "JobId"),
         "DescribeDocumentClassifier": ("stop_training_document_classifier", "DocumentClassifierArn"),
+        "DescribeDominantLanguageDetectionJob": ("stop_dominant_language_detection_job", "JobId"),
+        "DescribeEntitiesDetectionJob": ("stop_entities_detection_job", "JobId"),
+        "DescribeEntityRecognizer": ("stop_training_entity_recognizer", "EntityRecognizerArn"),
+        "DescribeEventsDetectionJob": ("stop_events_detection_job", "JobId"),
+        "DescribeKeyPhrasesDetectionJob": ("stop_key_phrases_detection_job", "JobId"),
+        "DescribeSentimentDetectionJob": ("stop_sentiment_detection_job", "JobId"),
+        "DescribeTargetedSentimentDetectionJob": ("stop_targeted_sentiment_detection_job", "JobId"),
     },
     "databrew": {"DescribeJobRun": ("stop_job_run", "Name RunId")},
+    "dataexchange": {"GetJob": ("cancel_job", "JobId")},
     "datasync": {"DescribeTaskExecution": ("cancel_task_execution", "TaskExecutionArn")},
     "datazone": {"GetNotebookRun": ("stop_notebook_run", "domainIdentifier identifier")},
     "ecs": {"DescribeTasks": ("stop_task", "cluster? task=tasks* reason!")},
@@ -53,6 +67,14 @@ CANCEL_CALLS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "emr-containers": {"DescribeJobRun": ("cancel_job_run", "id virtualClusterId")},
     "emr-serverless": {"GetJobRun": ("cancel_job_run", "applicationId jobRunId")},
+    "fis": {"GetExperiment": ("stop_experiment", "id")},
+    "forecast": {
+        "DescribeAutoPredictor": ("stop_resource", "ResourceArn=PredictorArn"),
+        "DescribeDatasetImportJob": ("stop_resource", "ResourceArn=DatasetImportJobArn"),
+        "DescribeForecast": ("stop_resource", "ResourceArn=ForecastArn"),
+        "DescribeForecastExportJob": ("stop_resource", "ResourceArn=ForecastExportJobArn"),
+    },
+    "fsx": {"DescribeDataRepositoryTasks": ("cancel_data_repository_task", "TaskId=TaskIds*")},
     "glue": {
         "GetJobRun": ("batch_stop_job_run", "JobName JobRunIds=[RunId]"),  # there is no StopJobRun
         "GetCrawler": ("stop_crawler", "Name"),
@@ -62,13 +84,20 @@ CANCEL_CALLS: dict[str, dict[str, tuple[str, str]]] = {
         "GetDataQualityRulesetEvaluationRun": ("cancel_data_quality_ruleset_evaluation_run", "RunId"),
         "GetDataQualityRuleRecommendationRun": ("cancel_data_quality_rule_recommendation_run", "RunId"),
     },
-    "logs": {"GetQueryResults": ("stop_query", "queryId")},
+    "imagebuilder": {"GetImage": ("cancel_image_creation", "imageBuildVersionArn")},
+    "inspector2": {"GetFindingsReportStatus": ("cancel_findings_report", "reportId")},
+    "lambda": {"GetDurableExecution": ("stop_durable_execution", "DurableExecutionArn")},
+    "logs": {
+        "DescribeExportTasks": ("cancel_export_task", "taskId"),
+        "GetQueryResults": ("stop_query", "queryId"),
+    },
     "mediaconvert": {"GetJob": ("cancel_job", "Id")},
     "neptune-graph": {
         "GetImportTask": ("cancel_import_task", "taskIdentifier"),
         "GetExportTask": ("cancel_export_task", "taskIdentifier"),
     },
     "omics": {"GetRun": ("cancel_run", "id")},
+    "personalize": {"DescribeSolutionVersion": ("stop_solution_version_creation", "solutionVersionArn")},
     "quicksight": {"DescribeIngestion": ("cancel_ingestion", "AwsAccountId DataSetId IngestionId")},
     "rds": {"DescribeExportTasks": ("cancel_export_task", "ExportTaskIdentifier")},
     "redshift-data": {"DescribeStatement": ("cancel_statement", "Id")},
@@ -83,19 +112,23 @@ CANCEL_CALLS: dict[str, dict[str, tuple[str, str]]] = {
         "DescribeCompilationJob": ("stop_compilation_job", "CompilationJobName"),
         "DescribeLabelingJob": ("stop_labeling_job", "LabelingJobName"),
         "DescribeOptimizationJob": ("stop_optimization_job", "OptimizationJobName"),
+        "DescribeEdgePackagingJob": ("stop_edge_packaging_job", "EdgePackagingJobName"),
+        "DescribeInferenceRecommendationsJob": ("stop_inference_recommendations_job", "JobName"),
     },
     "ssm": {
         "GetCommandInvocation": ("cancel_command", "CommandId InstanceIds=[InstanceId]"),
         "ListCommands": ("cancel_command", "CommandId"),
         "GetAutomationExecution": ("stop_automation_execution", "AutomationExecutionId"),
+        "GetMaintenanceWindowExecution": ("cancel_maintenance_window_execution", "WindowExecutionId"),
     },
     "stepfunctions": {"DescribeExecution": ("stop_execution", "executionArn cause!")},
     "translate": {"DescribeTextTranslationJob": ("stop_text_translation_job", "JobId")},
 }
 
 OVER_CODES = frozenset({
-    "CrawlerNotRunningException", "CrawlerStoppingException", "DuplicatedStopRequestException",
-    "InvalidExportTaskStateFault", "PipelineExecutionNotStoppableException",
+    "CrawlerNotRunningException", "CrawlerStoppingException", "DataRepositoryTaskEnded",
+    "DuplicatedStopRequestException", "InactiveQueryException", "InvalidExportTaskStateFault",
+    "PipelineExecutionNotStoppableException",
 })  # fmt: skip
 """Errors of AWS which say that there is nothing left to stop."""
 
