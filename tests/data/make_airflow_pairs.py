@@ -5,18 +5,20 @@ environment that has Airflow (`make bench-airflow` makes one), which borrows wha
 
     PYTHONPATH=.:.venv/lib/python3.11/site-packages .cache/bench-airflow/bin/python -m tests.data.make_airflow_pairs
 
-For each class: its kwargs as the task runner sends them (`encoded`), the same as triggerd's SDK packs them (`packed`,
-base64), and per case the answers of AWS and Airflow's outcome: ``{"payload": ...}`` with "*" for message texts,
-``{"raises": ...}``, or ``{"endless": true}``.
+Of all 88 classes it has the constructor's arguments. Of each that triggerd runs it has its kwargs as the task runner
+sends them (`encoded`), the same as triggerd's SDK packs them (`packed`, base64), and per case the answers of AWS and
+Airflow's outcome: ``{"payload": ...}`` with "*" for message texts, ``{"raises": ...}``, or ``{"endless": true}``.
 """
 
 import asyncio
 import base64
 import importlib
 import importlib.metadata
+import inspect
 import json
 import logging
 import os
+import pkgutil
 import re
 import sys
 import types
@@ -39,6 +41,7 @@ from triggerd.airflow_pairs import ready_kwargs
 from triggerd.envelope import pack
 
 TRIGGERS = "airflow.providers.amazon.aws.triggers"
+ABSTRACT = ("AwsBaseWaiterTrigger", "BedrockBaseBatchInferenceTrigger")
 OUT = Path(__file__).with_name("airflow_pairs.json")
 ENDLESS_S = 2.0
 _sleep = asyncio.sleep
@@ -59,6 +62,31 @@ def pretend_kubernetes() -> None:
         sys.modules[f"airflow.providers.{name}"] = types.ModuleType(name)
     pod: Any = sys.modules["airflow.providers.cncf.kubernetes.triggers.pod"]
     pod.KubernetesPodTrigger = type("KubernetesPodTrigger", (BaseTrigger,), {})
+
+
+def concrete_classes() -> dict[str, Any]:
+    """Every trigger class of the provider that can be deferred to, by module and name."""
+    package = importlib.import_module(TRIGGERS)
+    found = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        for name, cls in vars(importlib.import_module(f"{TRIGGERS}.{module.name}")).items():
+            ours = (
+                inspect.isclass(cls) and issubclass(cls, BaseTrigger) and cls.__module__ == f"{TRIGGERS}.{module.name}"
+            )
+            if ours and name not in ABSTRACT:
+                found[f"{module.name}.{name}"] = cls
+    return found
+
+
+def arguments_of(cls: Any) -> dict[str, Any]:
+    """The constructor's arguments: those that are needed, and the others with their defaults."""
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    named = [each for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    needs = [each.name for each in named if each.default is each.empty]
+    has = {each.name: each.default for each in named if each.default is not each.empty}
+    if len(named) < len(parameters) and "aws_conn_id" not in {*needs, *has}:
+        has["aws_conn_id"] = "aws_default"  # the base class's
+    return {"needs": needs, "has": has}
 
 
 # --- the cases of a waiter --------------------------------------------------------------------------------------
@@ -180,9 +208,12 @@ async def record(name: str, sample: Sample) -> dict[str, Any]:
 async def main() -> None:
     pretend_kubernetes()
     setattr(asyncio, "sleep", _hardly_sleep)  # noqa: B010 - an assignment would be a type error
+    classes = {name: arguments_of(cls) for name, cls in concrete_classes().items()}
     pairs = {name: await record(name, sample) for name, sample in SAMPLES.items()}
     versions = {name: importlib.metadata.version(f"apache-airflow{name}") for name in ("-core", "-providers-amazon")}
-    OUT.write_text(json.dumps({"versions": versions, "pairs": pairs}, indent=1, sort_keys=True) + "\n")
+    OUT.write_text(
+        json.dumps({"versions": versions, "classes": classes, "pairs": pairs}, indent=1, sort_keys=True) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ The table is `aliases.json`, beside this file. A row is named by module and clas
 
 import difflib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,6 @@ from typing import Any
 
 from triggerd.airflow.encoding import decode
 from triggerd.errors import ClasspathNotAllowedError, TriggerArgumentsError
-from triggerd.logs import get_logger
 
 PREFIX = "airflow.providers.amazon."
 _MODULES = f"{PREFIX}aws.triggers."
@@ -30,7 +30,7 @@ _WAITER_TRIGGER = "triggerd.triggers.aws.AwsWaiterTrigger"
 _OF_THE_CONNECTION = ("verify", "botocore_config")
 _MAX_WARNED = 1_000
 
-log = get_logger("triggerd.airflow")
+log = logging.getLogger(__name__)
 
 
 def _connection(name: str, value: Any) -> str:
@@ -136,8 +136,8 @@ class Alias:
         """What weakens TLS or sets proxies is the operator's to say, not the queue's."""
         if (connection, name) not in self.warned and len(self.warned) < _MAX_WARNED:
             self.warned.add((connection, name))
-            hint = f"set {name} on the connection {connection!r} in the daemon's settings"
-            log.warning("a trigger's TLS and botocore settings are not used", classpath=self.classpath, hint=hint)
+            told = "%s of a trigger (%s) is not used: set it on the connection %r in the daemon's settings"
+            log.warning(told, name, self.name, connection)
 
     def _common(self, values: Mapping[str, Any]) -> dict[str, Any]:
         common = {}
