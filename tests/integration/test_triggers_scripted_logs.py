@@ -200,6 +200,7 @@ async def test_a_log_that_never_ends_is_read_a_bounded_piece_at_a_time(fake: Fak
     fake.script("GetLogEvents", lambda params: _lines("x" * 9_000, token=f"{params.get('nextToken', '')}1"))
     await _outcome(aws, _done())
     assert copied() == [("INFO", "x" * 4_000)] * 5
+    assert any("more of a log than one look copies" in line for line in copied.said("INFO"))
     assert {seen.params["limit"] for seen in fake.seen if seen.operation == "GetLogEvents"} == {1_000}
 
 

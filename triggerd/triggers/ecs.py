@@ -65,7 +65,7 @@ class TaskDoneTrigger(LogTailTrigger):
         if isinstance(error, WaiterFailedError) and error.response.get("failures"):
             raise WaiterFailedError(
                 f"the task {self.task_arn} is gone, or was never in cluster {self.cluster}: ECS forgets a stopped task"
-                f" within hours ({error})",
+                f" after an hour or so ({error})",
                 last_status=error.last_status, polls=error.polls, waited_s=error.waited_s, response=error.response,
             ) from error  # fmt: skip
         raise error

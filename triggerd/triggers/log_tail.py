@@ -71,6 +71,7 @@ class LogTail:
             if stream.token == answer["nextForwardToken"]:
                 return  # an empty page alone is no end
             stream.token = answer["nextForwardToken"]
+        self._context.log.info("there is more of a log than one look copies", stream=f"{stream.group}/{stream.name}")
 
     async def _copy(self, stream: LogStream, lines: Sequence[Mapping[str, Any]]) -> None:
         for number, line in enumerate(lines, start=1):

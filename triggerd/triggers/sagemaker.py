@@ -51,7 +51,7 @@ class SageMakerTrigger(AwsWaiterTrigger):
         super().__init__(
             "sagemaker", waiter, {parameter: text("job_name", job_name)}, return_key="job_name", return_value=job_name,
             delay=delay, max_attempts=max_attempts, connection=connection, region=region,
-            failure_message=f"the {'endpoint' if kind == 'endpoint' else f'{kind} job'} did not come that far",
+            failure_message=f"the {kind} {'is not in service' if kind == 'endpoint' else 'job did not complete'}",
         )  # fmt: skip
         self.job_name, self.job_type = job_name, job_type
 
