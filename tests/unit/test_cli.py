@@ -105,6 +105,9 @@ def test_nothing_from_outside_reaches_the_terminal_as_a_control_code() -> None:
     assert json.loads(to_json(hostile)) == hostile
 
 
+AIRFLOWS = "airflow.providers.amazon.aws.triggers."
+
+
 def run(*arguments: str, **env: str) -> Result:
     return CliRunner().invoke(main, arguments, env=env, prog_name="triggerd")
 
@@ -120,6 +123,7 @@ def run(*arguments: str, **env: str) -> Result:
         (["submit", "TimeDeltaTriger"], "did you mean triggerd.triggers.time.TimeDeltaTrigger?"),
         (["submit", "triggerd.triggers.Nothing"], "bundled are triggerd.triggers.aws.AwsWaiterTrigger"),
         (["submit", "triggerd.triggers.time.TimeDeltaTrigger", '{"second": 1}'], "did you mean 'seconds'?"),
+        (["submit", f"{AIRFLOWS}athena.AthenaTrigger", '{"query_id": 1}'], "did you mean 'query_execution_id'?"),
     ],
 )
 def test_wrong_usage_is_one_line_on_stderr_and_exit_2(arguments: list[str], words: str) -> None:

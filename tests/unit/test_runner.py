@@ -179,6 +179,22 @@ class Foreign:
         yield type("TriggerEvent", (), {"payload": "foreign"})()
 
 
+class ForeignJob(Foreign):
+    """An Airflow trigger that stops its remote job; cancelled without Airflow's word it would do so on a drain, too."""
+
+    async def run(self) -> AsyncIterator[Any]:
+        steps.append("begin")
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError as error:
+            steps.append(str(error))
+            raise
+        yield
+
+    async def on_kill(self) -> None:
+        steps.append("on_kill")
+
+
 class Kept:
     """An outbox that keeps what it gets. `accept` decides about each; `gate` holds answers back while it is clear."""
 
@@ -397,6 +413,20 @@ async def test_a_cancel_ends_the_run_then_calls_on_cancel_then_publishes(runner:
     await runner.runs.wait_empty()
     assert steps == ["begin", "interrupted", "on_cancel", "publish 1", "cleanup"]
     assert outbox.events()[0].outcome == "cancelled"
+
+
+@pytest.mark.parametrize("kill", [True, False], ids=["cancel", "drain"])
+async def test_airflows_on_kill_is_called_for_a_cancel_and_for_nothing_else(
+    runner: Runner, outbox: Kept, kill: bool
+) -> None:
+    start(runner, claimed(cls="ForeignJob"))
+    await eventually(lambda: "begin" in steps)
+    if kill:
+        runner.cancel("t1", "ann")
+    elif run := runner.runs.by_id("t1"):
+        run.stop(StopCause.DRAINED)
+    await runner.runs.wait_empty()
+    assert steps == ["begin", "__airflow_user_action__", *(["on_kill", "publish 1"] if kill else [])]
 
 
 async def test_an_on_cancel_that_fails_is_told_to_the_caller(runner: Runner, outbox: Kept) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 import click
 
+from triggerd.airflow.aliases import PREFIX as AIRFLOWS
 from triggerd.cli import exits
 from triggerd.cli.options import duration, open_client, redis_options
 from triggerd.cli.output import to_json
 from triggerd.cli.show import event_facts, print_trigger
 from triggerd.daemon.registry import BUNDLED, Registry, build
 from triggerd.deferrable import OnTimeout
-from triggerd.errors import ResultTimeoutError
+from triggerd.errors import ClasspathNotAllowedError, ResultTimeoutError
 from triggerd.handle import Handle
 
 _CANCELS = "cancel: when the time is over, a daemon also stops the work on AWS."
@@ -42,7 +43,8 @@ def submit(ctx: click.Context, classpath: str, kwargs: str, *, config: Path | No
     """Put the trigger CLASSPATH onto a queue and print its id.
 
     JSON is an object with the arguments of the trigger's constructor, or - to read it from stdin. The daemon runs
-    the bundled triggers, and your own where its setting `allow` names them.
+    the bundled triggers, those that stand for Airflow's (with Airflow's classpath and arguments), and your own where
+    its setting `allow` names them.
 
     \b
         triggerd submit triggerd.triggers.time.TimeDeltaTrigger '{"seconds": 5}' --wait
@@ -84,9 +86,18 @@ def _wait(handle: Handle, timeout_s: float | None, *, as_json: bool) -> int:
 
 
 def _trigger(classpath: str, kwargs: Mapping[str, Any]) -> Any:
-    """What to defer. A bundled trigger is built here: its mistakes come to light now, and not on the daemon."""
+    """What to defer. A bundled trigger is built here: its mistakes come to light now, and not on the daemon.
+
+    So is what stands for one of Airflow's; the daemon gets the pair as it is.
+    """
     if classpath in BUNDLED:
         return build(asyncio.run(Registry((), {}).load(classpath)), kwargs)
+    if classpath.startswith(AIRFLOWS):
+        try:
+            build(asyncio.run(Registry((), {}).load(classpath)), kwargs)
+        except ClasspathNotAllowedError as error:
+            click.echo(f"triggerd: {error}; submitted for a daemon that has Airflow and allows it", err=True)
+        return classpath, kwargs
     parts = classpath.split(".")
     if parts[0] == "triggerd" or len(parts) < 2 or not all(part.isidentifier() for part in parts):
         by_name = {path.rpartition(".")[2].lower(): path for path in BUNDLED}

@@ -13,6 +13,9 @@ INTERRUPT_EVERY_S = 5.0
 ABANDON_AFTER_S = 10.0
 """A trigger's code that was told to end and still goes on after this long is left to itself."""
 
+CANCEL_MESSAGE = "__airflow_user_action__"
+"""With every cancellation: an Airflow trigger takes one without it for a user's, and might stop its remote job."""
+
 
 class StopCause(enum.Enum):
     """Why a run is stopped. Only CANCELLED and STOPPING touch AWS, and only CANCELLED ends with an event of ours."""
@@ -122,7 +125,7 @@ class Run:
         if since_s >= ABANDON_AFTER_S:
             self._on_deaf(self, "run()")
             return
-        self.task.cancel()
+        self.task.cancel(CANCEL_MESSAGE)
         # Once more for a trigger that did not notice: it caught the first, or was doing its last await.
         self.task.get_loop().call_later(INTERRUPT_EVERY_S, self._interrupt, since_s + INTERRUPT_EVERY_S)
 
@@ -243,5 +246,5 @@ class RunTable:
         self.cut_off = True
         tasks = [*self._deaf, *(run.task for run in self if run.task is not None)]
         for task in tasks:
-            task.cancel()
+            task.cancel(CANCEL_MESSAGE)
         await asyncio.wait(tasks, timeout=1.0) if tasks else None

@@ -54,6 +54,11 @@ def encode_end(resume: bytes) -> bytes:
 
 
 def own_method(trigger: Any, name: str) -> Callable[[], Awaitable[object]] | None:
-    """The trigger's own `on_cancel` or `cleanup`; None where it has none, or `BaseTrigger`'s, which does nothing."""
+    """The trigger's own `on_cancel` or `cleanup`; None where it has none, or `BaseTrigger`'s, which does nothing.
+
+    What stops the remote work of an Airflow trigger is its `on_kill`.
+    """
+    if name == "on_cancel" and not hasattr(type(trigger), name):
+        name = "on_kill"
     found = getattr(type(trigger), name, None)
-    return None if found is None or found is getattr(BaseTrigger, name) else getattr(trigger, name)
+    return None if found is None or found is getattr(BaseTrigger, name, None) else getattr(trigger, name)
