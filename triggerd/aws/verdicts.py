@@ -47,7 +47,8 @@ def judge(wait: Wait, decided: Decision, response: Mapping[str, Any], now_s: flo
     facts = {**_facts(wait, now_s), "aws_code": code, "response": copy.deepcopy(dict(response))}
     label = wait.definition.label
     if decided is None and code is not None:
-        return AwsCallError(f"{label}: {wait.definition.operation}: {error_text(response['Error'])}", **facts)
+        asked = label if label.endswith(f" {wait.definition.operation}") else f"{label}: {wait.definition.operation}"
+        return AwsCallError(f"{asked}: {error_text(response['Error'])}", **facts)
     if decided is not None and decided.state == "failure":
         return WaiterFailedError(f"{label}: {_failure(decided, response, wait.last_status)}", **facts)
     status = f"answered {error_text(response['Error'])}" if code is not None else wait.last_status or "unfinished"
