@@ -92,6 +92,13 @@ def test_services_that_data_and_ops_teams_wait_on_have_their_waits(service: str,
     ("opensearch", "domain_deleted", _error("ResourceNotFoundException"), "success"),
     ("opensearch", "domain_active",
      {"DomainStatus": {"DomainProcessingStatus": "Active", "Deleted": True}}, "failure"),
+    # an answer without the processing status, which came to the service late
+    ("opensearch", "domain_active", {"DomainStatus": {"Created": True, "Processing": False}}, "success"),
+    ("opensearch", "domain_active", {"DomainStatus": {"Created": True, "Processing": True}}, None),
+    ("opensearch", "domain_active", {"DomainStatus": {"Created": True, "UpgradeProcessing": True}}, None),
+    ("opensearch", "domain_active", {"DomainStatus": {"Created": False, "Processing": False}}, None),
+    ("opensearch", "domain_active",
+     {"DomainStatus": {"DomainProcessingStatus": "Modifying", "Created": True, "Processing": False}}, "retry"),
     ("kafka", "cluster_deleted", _error("NotFoundException"), "success"),
     ("efs", "mount_target_deleted", _error("MountTargetNotFound"), "success"),
     # AWS's documentation writes large what AWS answers small
@@ -106,7 +113,7 @@ def test_services_that_data_and_ops_teams_wait_on_have_their_waits(service: str,
     ("healthlake", "fhir_import_job_completed", {"ImportJobProperties": {"JobStatus": "CANCEL_COMPLETED"}}, "failure"),
 ])  # fmt: skip
 def test_what_is_final_ends_the_wait_and_what_is_on_its_way_does_not(
-    service: str, name: str, response: dict[str, object], state: str
+    service: str, name: str, response: dict[str, object], state: str | None
 ) -> None:
     assert _decide(service, name, response) == state
 
