@@ -246,14 +246,29 @@ async def test_what_a_daemon_contains_is_no_crash_in_a_child_either(trigger: Bas
     await sandbox.close()
 
 
-async def test_a_child_waits_on_aws_with_the_daemons_connections() -> None:
+class AirflowsGlueJobTrigger(BaseTrigger):
+    """What a queue holds of Airflow's."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        run = {"job_name": "etl", "run_id": "jr_1", "waiter_delay": "0.1", "aws_conn_id": None}
+        return "airflow.providers.amazon.aws.triggers.glue.GlueJobCompleteTrigger", run
+
+
+GLUE_RUN = {"JobName": "etl", "RunId": "jr_1"}
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [AwsWaiterTrigger("glue", "job_complete", GLUE_RUN, delay=0.1, max_attempts=100), AirflowsGlueJobTrigger()],
+    ids=["ours", "airflows"],
+)
+async def test_a_child_waits_on_aws_with_the_daemons_connections(trigger: BaseTrigger) -> None:
     async with FakeAws("glue") as fake:
         fake.script("GetJobRun", {"JobRun": {"JobRunState": "RUNNING"}}, {"JobRun": {"JobRunState": "SUCCEEDED"}})
         connection = ConnectionSettings(region="us-east-1", endpoint_url=fake.url)
         sandbox = await Sandbox.start(Settings(aws=AwsSettings(connections={"default": connection})))
         published = Published()
-        run = {"JobName": "etl", "RunId": "jr_1"}
-        suspect = suspect_of(AwsWaiterTrigger("glue", "job_complete", run, delay=0.1, max_attempts=100), published)
+        suspect = suspect_of(trigger, published)
         assert await sandbox.probe([suspect], 30.0) is None
         await sandbox.close()
     assert await suspect.verdict is Verdict.ENDED

@@ -21,7 +21,7 @@ from triggerd.aws import Aws
 from triggerd.aws.local import open_aws
 from triggerd.daemon.registry import Registry, build
 from triggerd.envelope import unpack
-from triggerd.errors import ConfigError, WaiterDefinitionError
+from triggerd.errors import ConfigError, TriggerdError, WaiterDefinitionError
 from triggerd.settings import AwsSettings, ConnectionSettings, QuotaSettings
 from triggerd.testing import LocalContext
 from triggerd.trigger import TriggerEvent
@@ -75,9 +75,7 @@ async def outcome_of(trigger: Any, aws: Aws, most_polls: int = 2**53) -> dict[st
                 assert event.details.get("error_type") not in NOT_BY_AWS
                 assert event.details.get("polls", 0) <= most_polls
                 return {"payload": event.payload | ({"message": "*"} if event.payload.get("message") else {})}
-    except TimeoutError:
-        raise
-    except Exception:  # noqa: BLE001 - whatever it is, the run has failed
+    except TriggerdError:
         return {"raises": True}
     finally:
         await trigger.cleanup()

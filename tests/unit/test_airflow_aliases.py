@@ -3,6 +3,7 @@
 import inspect
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -220,9 +221,20 @@ async def test_the_metrics_label_is_the_name_of_airflows_class_and_the_second_lo
 
 
 @pytest.mark.parametrize("allow", ["airflow.providers.amazon.*", f"{TRIGGERS}athena.AthenaTrigger"])
-async def test_where_airflows_class_is_allowed_it_is_not_replaced(allow: str) -> None:
-    with pytest.raises(Exception, match="there is no module 'airflow'"):
-        await Registry([allow], {}).load(f"{TRIGGERS}athena.AthenaTrigger")
+@pytest.mark.parametrize("installed", [True, False])
+async def test_airflows_own_class_runs_where_it_is_allowed_and_installed(
+    allow: str, installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path.joinpath(*f"{TRIGGERS}athena".split(".")).with_suffix(".py")
+    if installed:
+        module.parent.mkdir(parents=True)
+        module.write_text("class AthenaTrigger:\n    def serialize(self): ...\n    async def run(self): yield\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = await Registry([allow], {}).load(f"{TRIGGERS}athena.AthenaTrigger")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "airflow"]:
+        del sys.modules[name]
+    assert (found.cls.__module__ == f"{TRIGGERS}athena") is installed
+    assert (found.arguments is None) is installed
 
 
 @pytest.mark.parametrize(

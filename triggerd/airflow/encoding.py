@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 MAX_DEPTH = 32
-MAX_PARTS = 100_000
+MAX_PARTS = 10_000
 _MAX_ODD_MEMBERS = 1_000
 """Of a set whose members are no texts: hashes that collide on purpose make it cost the square of their number."""
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -23,32 +23,35 @@ def decode(value: Any, path: str = "kwargs") -> Any:
     Instants come back in UTC, whatever their zone was.
 
     Raises:
-        ValueError: A class that this is not known of, data that do not fit it, or too much of everything. Says where.
+        ValueError: A class that this is not known of, data that do not fit it, or too many lists and dicts. Says where.
     """
     return _Decoder().decode(value, path, 0)
 
 
 class _Decoder:
-    """Counts the parts of one value."""
+    """Counts the lists and dicts of one value."""
 
     def __init__(self) -> None:
         self._parts = 0
 
     def decode(self, value: Any, path: str, depth: int) -> Any:
+        if not isinstance(value, list | dict):
+            return value
         if depth > MAX_DEPTH:
             raise ValueError(f"{path} is nested deeper than {MAX_DEPTH} levels")
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise ValueError(f"{path}: more than {MAX_PARTS:,} values")
+            raise ValueError(f"{path}: more than {MAX_PARTS:,} lists and dicts")
         if isinstance(value, list):
-            return [self.decode(member, f"{path}[{index}]", depth + 1) for index, member in enumerate(value)]
-        if not isinstance(value, dict):
-            return value
+            return [self._member(each, path, index, depth) for index, each in enumerate(value)]
         if "__classname__" in value:
             return self._revive(value["__classname__"], value.get("__data__"), path, depth)
         if "__type" in value and "__var" in value:
             return self._revive(value["__type"], value["__var"], path, depth)
-        return {key: self.decode(member, f"{path}[{key!r}]", depth + 1) for key, member in value.items()}
+        return {key: self._member(each, path, key, depth) for key, each in value.items()}
+
+    def _member(self, value: Any, path: str, key: object, depth: int) -> Any:
+        return self.decode(value, f"{path}[{key!r}]", depth + 1) if isinstance(value, list | dict) else value
 
     def _revive(self, name: object, data: Any, path: str, depth: int) -> Any:
         make = _MAKERS.get(name) if isinstance(name, str) else None

@@ -3,8 +3,8 @@
 The allow-list is checked before anything is imported: what stands on the queue chooses among the classes that this
 daemon's operator allowed, and can make it import nothing else. Imports run in a thread, each classpath once.
 
-A classpath of Airflow's amazon provider that is not allowed stands for a bundled trigger (`triggerd.airflow.aliases`);
-one that is allowed is Airflow's own class.
+A classpath of Airflow's amazon provider stands for a bundled trigger (`triggerd.airflow.aliases`), but for where it is
+allowed and the provider is installed: there it is Airflow's own class.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import difflib
 import fnmatch
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -157,6 +158,8 @@ class Registry:
 
     def _own_class(self, classpath: str) -> TriggerClass:
         """Runs in a thread."""
+        if classpath.startswith(AIRFLOWS) and not _has_airflow():
+            return self._stand_in(classpath)
         cls = _import(classpath)
         return TriggerClass(classpath, cls, self._labels.get(classpath, cls.__name__))
 
@@ -200,6 +203,16 @@ def build(found: TriggerClass, kwargs: Mapping[str, Any]) -> Any:
         return found.cls(**kwargs)
     except BaseException as error:  # not even KeyboardInterrupt: it would end the daemon, and then its adopter
         raise TriggerArgumentsError(found.classpath, _why_refused(found.cls, kwargs, error)) from error
+
+
+def _has_airflow() -> bool:
+    """Imports the packages above the provider: only for what is allowed. Runs in a thread."""
+    try:
+        return importlib.util.find_spec(AIRFLOWS.rstrip(".")) is not None
+    except ModuleNotFoundError:
+        return False
+    except BaseException:  # noqa: BLE001 - it is there and broken, which the import of the class will say
+        return True
 
 
 def _import(classpath: str) -> type[Any]:
