@@ -1,5 +1,7 @@
 """The table of Airflow's classes: every row names what exists, and what a pair is told where it is wrong."""
 
+import datetime as dt
+import enum
 import inspect
 import json
 import logging
@@ -14,7 +16,9 @@ from triggerd.airflow.aliases import PREFIX, Alias, Aliases
 from triggerd.airflow_pairs import ready_kwargs
 from triggerd.aws.waiters import ServiceModels, Waiters, check_arguments
 from triggerd.daemon.registry import BUNDLED, Registry, build
-from triggerd.errors import ClasspathNotAllowedError, TriggerArgumentsError
+from triggerd.deferral import serialized
+from triggerd.envelope import decode_trigger, encode_trigger
+from triggerd.errors import ClasspathNotAllowedError, EnvelopePackError, TriggerArgumentsError
 
 RECORDED = json.loads((Path(__file__).parents[1] / "data/airflow_pairs.json").read_text())
 CLASSES: dict[str, dict[str, Any]] = RECORDED["classes"]
@@ -250,3 +254,38 @@ async def test_a_class_of_airflows_that_is_unknown_is_refused_with_the_nearest(c
     with pytest.raises(ClasspathNotAllowedError) as refused:
         await Registry((), {}).load(classpath)
     assert words in str(refused.value)
+
+
+# --- the producer's side ----------------------------------------------------------------------------------------
+
+
+class State(enum.StrEnum):
+    DONE = "done"
+
+
+class Kind(enum.IntEnum):
+    COMPLETE = 1
+
+
+class Instant(dt.datetime):
+    """As pendulum has one."""
+
+
+def test_the_sdk_takes_the_kinds_of_values_that_airflows_operators_pass() -> None:
+    given = {
+        "states": {State.DONE}, "kind": Kind.COMPLETE, "at": Instant(2026, 1, 2, tzinfo=dt.UTC),
+        "deep": [{State.DONE: (Kind.COMPLETE,)}], "attempts": 2**63 - 1,
+    }  # fmt: skip
+    classpath, ready = serialized((f"{TRIGGERS}x.Y", given), "trigger")
+    back = decode_trigger(encode_trigger(classpath, ready)).kwargs()
+    assert back == {
+        "states": {"done"}, "kind": 1, "at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+        "deep": [{"done": (1,)}], "attempts": 2**63 - 1,
+    }  # fmt: skip
+    assert [type(back[name]) for name in ("kind", "at")] == [int, dt.datetime]
+
+
+def test_for_other_triggers_a_value_of_another_kind_is_still_refused() -> None:
+    classpath, kwargs = serialized(("jobs.Wait", {"state": State.DONE}), "trigger")
+    with pytest.raises(EnvelopePackError, match="State cannot be put on the wire"):
+        encode_trigger(classpath, kwargs)
