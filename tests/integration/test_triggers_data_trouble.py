@@ -98,6 +98,16 @@ async def test_what_was_received_before_a_throttle_is_delivered(fake: FakeAws, a
     assert len(event.payload["message_batch"]) == 1
 
 
+async def test_long_polls_leave_connections_for_deletes(fake: FakeAws, aws: Aws) -> None:
+    fake.script("ReceiveMessage", {})
+    fake.latency_s = 0.3
+    triggers = [SqsSensorTrigger(f"{URL}{number}", wait_time_seconds=20, max_attempts=1) for number in range(40)]
+    events = await asyncio.gather(*(_outcome(aws, trigger) for trigger in triggers))
+    assert {event.outcome for event in events} == {"fired"}
+    waits = [seen.params.get("WaitTimeSeconds") for seen in fake.seen if seen.operation == "ReceiveMessage"]
+    assert (waits.count(20), waits.count(0)) == (32, 8)
+
+
 async def test_a_denied_receive_fails_the_trigger(fake: FakeAws, aws: Aws) -> None:
     fake.script("ReceiveMessage", Fault("AccessDenied", "not you"))
     event = await _outcome(aws, SqsSensorTrigger(URL))

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from triggerd.clock import monotonic_s
 from triggerd.testing import round_trip
 from triggerd.triggers.sqs import SqsSensorTrigger
 from triggerd.triggers.sqs_filters import body_filter, match_values
@@ -63,3 +64,24 @@ def test_a_jsonpath_filter_compares_whole_values() -> None:
 @pytest.mark.parametrize("body", ["no json", "", "{", "[" * 100_000, "9" * 5_000, '"\\ud800"', "null", "7"])
 def test_a_body_that_is_no_json_or_no_object_does_not_fit_and_kills_nothing(body: str) -> None:
     assert not body_filter("jsonpath", ["x"], "$..state")(body)
+
+
+def test_many_values_are_not_compared_with_many_values_of_a_body_one_by_one() -> None:
+    fits = body_filter("jsonpath", match_values(list(range(1, 1_001))), "$[*]")
+    body = "[" + "0," * 99_999 + "0]"
+    began_s = monotonic_s()
+    assert not fits(body)
+    assert monotonic_s() - began_s < 2  # 17 s it took, and the loop with it
+    assert fits(body.replace("0]", "1000]"))
+
+
+def test_lists_and_objects_are_values_too_but_not_without_bound() -> None:
+    fits = body_filter("jsonpath", match_values([{"a": 1}, [2]]), "$[*]")
+    assert fits('[[2], {"a": 1}]')
+    assert not fits('[[3], {"a": 2}, 2]')
+    assert not body_filter("jsonpath", [[number] for number in range(1_000)], "$[*]")("[" + "[1]," * 999 + "[1]]")
+
+
+def test_values_to_match_are_bounded() -> None:
+    with pytest.raises(ValueError, match=r"at most 1,000 of them, not 1,001"):
+        SqsSensorTrigger(URL, message_filtering_match_values=list(range(1_001)))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from triggerd.errors import AwsCallError, message_of
 from triggerd.trigger import BaseTrigger, TriggerEvent
@@ -16,6 +17,10 @@ _MAX_EVENT_BYTES = 190 * 1024  # an event's envelope carries 256 KiB, the contin
 _DELETED_AT_ONCE = 10
 _DELETE_ROUNDS = 3
 _DELETE_PAUSE_S = 0.2
+# Half of the connections that a client has by default. Were all of them held for up to 20 s, the deletes would stand
+# in line for longer than the 10 s that they have, and every message would come again.
+_HELD_AT_ONCE = 32
+_held: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 Message = dict[str, Any]
 
@@ -32,7 +37,8 @@ class SqsSensorTrigger(BaseTrigger):
 
     Args:
         sqs_queue: The queue's URL, or its name.
-        max_messages: Of one call, 1 to 10. num_batches: calls of one look. wait_time_seconds: 0 to 20, of each call.
+        max_messages: Of one call, 1 to 10. num_batches: calls of one look. wait_time_seconds: 0 to 20, of each call; 0
+            while 32 calls of this daemon are held by SQS.
         visibility_timeout: Seconds for which nobody else gets the messages; the queue's own where None.
         message_filtering: None, ``literal``, ``jsonpath`` or ``jsonpath-ext``; see `triggerd.triggers.jsonpath`.
         message_filtering_match_values: The body, or what the expression finds in it, is one of these.
@@ -119,17 +125,28 @@ class SqsSensorTrigger(BaseTrigger):
         taken: dict[str, Message] = {}
         left_bytes = _MAX_EVENT_BYTES
         for _ in range(self.num_batches):
-            answer = await send(self.context.aws, client, "receive_message", **parameters)
+            answer = await self._ask(client, parameters)
             if answer is None:
                 self.context.log.info("SQS cannot be reached or throttles, it is asked again")
                 break
             for message in answer.get("Messages") or ():
-                left_bytes -= size_bytes(message) if self._fits(message.get("Body", "")) else 0
-                if self._fits(message.get("Body", "")) and (left_bytes >= 0 or not taken):
+                await asyncio.sleep(0)  # a large body takes 100 ms to search
+                if not self._fits(message.get("Body", "")):
+                    continue
+                left_bytes -= size_bytes(message)
+                if left_bytes >= 0 or not taken:
                     taken[message["MessageId"]] = message
             if left_bytes < 0:
                 break
         return list(taken.values())
+
+    async def _ask(self, client: Any, parameters: dict[str, Any]) -> dict[str, Any] | None:
+        """ReceiveMessage, which SQS holds until there is a message; without that where too many are held already."""
+        held = _held.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_HELD_AT_ONCE))
+        if held.locked() or not self.wait_time_seconds:
+            return await send(self.context.aws, client, "receive_message", **parameters | {"WaitTimeSeconds": 0})
+        async with held:
+            return await send(self.context.aws, client, "receive_message", **parameters)
 
     async def _delete(self, client: Any, url: str, messages: list[Message]) -> None:
         """Delete them as well as can be; what SQS keeps comes again."""
