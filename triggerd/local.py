@@ -76,6 +76,8 @@ async def run_here(
         restored: What `context.restored` is to give.
         trigger_id: The id that the events carry.
     """
+    if isinstance(trigger, tuple | list):
+        raise TypeError("a pair (classpath, kwargs) is for a queue: in place, pass the trigger itself")
     timeout_s = timeout_ms(timeout) / 1000
     async with contextlib.AsyncExitStack() as stack:
         aws = aws if aws is not None else AwsOnDemand(stack, _find_aws)

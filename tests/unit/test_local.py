@@ -142,3 +142,8 @@ def test_a_moment_may_be_text_as_a_shell_has_it() -> None:
 async def test_what_a_trigger_cannot_serialize_is_found_here_too() -> None:
     with pytest.raises(EnvelopePackError):
         await run_trigger(SuccessTrigger(object()))
+
+
+async def test_a_pair_for_a_queue_is_refused_in_place() -> None:
+    with pytest.raises(TypeError, match="pass the trigger itself"):
+        await run_here(SuccessTrigger().serialize())
