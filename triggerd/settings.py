@@ -1,11 +1,13 @@
 """What the daemon is told: frozen structs, every field with its unit, its default and why."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import redis
 
+from triggerd.connection_settings import ConnectionSettings as ConnectionSettings  # noqa: PLC0414 - it is one of the settings
+from triggerd.connection_settings import rules_of
 from triggerd.envelope import MAX_ENVELOPE_BYTES
 from triggerd.errors import ConfigError, NameNotValidError
 from triggerd.keys import check_name
@@ -13,45 +15,6 @@ from triggerd.redact import redacted
 from triggerd.signing import SigningKeys
 
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
-
-
-class ConnectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One named connection to AWS. A trigger on the queue names it; it never carries credentials itself.
-
-    Without any field set, a connection means what the AWS CLI would do on this machine: the default
-    credential chain (environment, profile, web identity, container, instance) and the default region.
-    """
-
-    region: str | None = None
-    """Region of calls that name none. None: AWS_REGION, AWS_DEFAULT_REGION, or the profile's."""
-
-    profile: str | None = None
-    """Profile of ~/.aws/config to take the (source) credentials from. None: the default chain."""
-
-    role_arn: str | None = None
-    """Role to assume with those credentials, refreshed before it expires. None: use them as they are."""
-
-    external_id: str | None = None
-    """External id that the trust policy of `role_arn` asks for."""
-
-    session_name: str | None = None
-    """Name of the assumed session in CloudTrail. None: ``triggerd``."""
-
-    web_identity_token_file: str | None = None
-    """File with an OIDC token: `role_arn` is then assumed with it, and no other credentials are needed."""
-
-    endpoint_url: str | None = None
-    """Endpoint of all services, STS included: a VPC endpoint, moto, LocalStack. None: AWS's own."""
-
-    endpoints: dict[str, str] = {}
-    """Endpoint per service name, as ``{"sts": "https://..."}``; goes before `endpoint_url`."""
-
-    verify: bool | str = True
-    """Check TLS certificates (True), do not (False), or check against this CA bundle (a path)."""
-
-    botocore: dict[str, Any] = {}
-    """More options of ``botocore.config.Config``, as ``{"use_fips_endpoint": true}``. Not `retries`: the
-    poller decides when to send again, hidden retries inside the SDK would spend quota that nobody counts."""
 
 
 class QuotaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -269,6 +232,9 @@ def _rules(settings: Settings) -> Iterator[tuple[str, object, bool, str]]:
         yield f"aws.{key}", value, 0 < value < float("inf"), "more than 0"
     yield "aws.quota_share", aws.quota_share, 0 < aws.quota_share <= 1, "above 0, at most 1"
     yield "aws.long_polls", aws.long_polls, aws.long_polls >= 0, "0 or more"
+    for name, connection in aws.connections.items():
+        for field, sound, why in rules_of(connection):
+            yield f"aws.connections.{name}.{field}", ..., sound, why
     for name, quota in aws.quotas.items():
         yield (
             f"aws.quotas.{name}",

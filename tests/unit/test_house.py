@@ -27,6 +27,7 @@ FLOORS: list[set[str]] = [
     {"delivery"},
     {"resume"},
     # The daemon's side.
+    {"connection_settings"},
     {"settings", "embedded"},
     {"metrics", "logs"},
     {"aws"},

@@ -134,10 +134,11 @@ def test_the_sample_config_means_the_defaults(tmp_path: Path) -> None:
     assert load_text(tmp_path, sample()) == Settings()
 
 
-def test_the_sample_config_uncommented_gives_the_defaults_and_one_example_connection(tmp_path: Path) -> None:
+def test_the_sample_config_uncommented_gives_the_defaults_and_example_connections(tmp_path: Path) -> None:
     text = re.sub(r"^# (?=\w+ = |\[)", "", sample(), flags=re.MULTILINE)
     settings = load_text(tmp_path, text)
-    assert settings.aws.connections["default"].region == "eu-central-1"
+    assert settings.aws.connections["default"].session_duration_s == 3600
+    assert settings.aws.connections.keys() == {"default", "pod", "keys"}
     plain = msgspec.structs.replace(settings, aws=msgspec.structs.replace(settings.aws, connections={}))
     assert plain == Settings()
 
