@@ -78,7 +78,7 @@ async def client_of(
     )
     async with made as client:
         prepared = Prepared(client, keepalive_s=18.0)
-        yield SharedClient(service, client, Identity.of(ConnectionSettings()), "us-east-1", False, prepared)
+        yield SharedClient(service, client, Identity.of(ConnectionSettings()), "us-east-1", None, prepared)
         prepared.close()
 
 

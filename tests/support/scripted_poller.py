@@ -152,4 +152,4 @@ class World:
 
 
 def shared(client: Any, service: str = "glue", **settings: Any) -> SharedClient:
-    return SharedClient(service, client, Identity.of(ConnectionSettings(**settings)), "us-east-1", refreshable=False)
+    return SharedClient(service, client, Identity.of(ConnectionSettings(**settings)), "us-east-1")

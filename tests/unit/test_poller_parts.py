@@ -145,7 +145,7 @@ def test_retry_after_is_read_in_both_units() -> None:
 
 def test_requests_are_one_only_where_aws_could_not_tell_them_apart() -> None:
     identity = Identity.of(ConnectionSettings())
-    client, other = (SharedClient("glue", None, identity, "us-east-1", refreshable=False) for _ in range(2))
+    client, other = (SharedClient("glue", None, identity, "us-east-1") for _ in range(2))
     key = request_key(client, "GetJobRun", {"JobName": "j", "RunId": "r"})
     assert key == request_key(client, "GetJobRun", {"RunId": "r", "JobName": "j"})
     assert key != request_key(other, "GetJobRun", {"JobName": "j", "RunId": "r"})

@@ -16,21 +16,23 @@ import msgspec
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore import UNSIGNED
-from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, DataNotFoundError, UnknownServiceError
 from botocore.loaders import Loader
 
-from triggerd.aws.identity import AssumedRole, Identity
+from triggerd.aws.credentials import Credentials
+from triggerd.aws.identity import Identity, fingerprint
 from triggerd.aws.prepared import Prepared
+from triggerd.aws.sources import USER_AGENT, CredentialSource
 from triggerd.errors import AwsCallError, ConfigError, WaiterDefinitionError
 from triggerd.settings import AwsSettings, ConnectionSettings
 
 T = TypeVar("T")
 
-_USER_AGENT = "triggerd"
 _DNS_TTL_S = 60
+_AIRFLOWS_DEFAULT = "aws_default"
 # What a hand-written trigger gets: nobody would send its call again, so the SDK does.
 _PATIENT = {"total_max_attempts": 3, "mode": "standard"}
+_PATIENT_READ_TIMEOUT_S = 60.0  # botocore's own: SQS answers a long poll after 20 s, to the second
 # What the poller gets: it decides when to send again.
 _SINGLE = {"total_max_attempts": 1, "mode": "standard"}
 
@@ -43,10 +45,15 @@ class SharedClient:
     client: Any
     identity: Identity
     region: str
-    refreshable: bool
-    """Its credentials renew themselves, so an expired token is a hiccup and not the end."""
+    credentials: Credentials | None = None
+    """The identity's, shared by all its clients; None in tests that sign otherwise."""
     prepared: Prepared | None = None
     """The cheap way to send its calls; a hand-written trigger's client has none."""
+
+    @property
+    def refreshable(self) -> bool:
+        """Whether an expired token is a hiccup and not the end."""
+        return self.credentials is not None and self.credentials.refreshable
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,16 @@ class _ClientKey:
     settings: bytes
 
 
+class _Provider:
+    """What an AioSession takes for its chain: the credentials of its identity, without asking anybody."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    async def load_credentials(self) -> Credentials:
+        return self._credentials
+
+
 class Connections:
     """Owns the sessions, the clients and the thread that builds them."""
 
@@ -64,7 +81,7 @@ class Connections:
         self._settings = settings
         self._loader = loader
         self._cold: ThreadPoolExecutor | None = None
-        self._sessions: dict[Identity, AioSession] = {}  # touched in the cold thread only
+        self._sessions: dict[Identity, tuple[AioSession, Credentials]] = {}  # filled in the cold thread only
         self._building: dict[_ClientKey, asyncio.Task[SharedClient]] = {}
 
     async def open(self) -> None:
@@ -80,10 +97,15 @@ class Connections:
                 if result.prepared is not None:
                     result.prepared.close()
                 await result.client.__aexit__(None, None, None)
+        await asyncio.gather(*(credentials.close() for credentials in self.credentials()))
         if self._cold is not None:
             cold, self._cold = self._cold, None
             # Joining waits for a build that is under way: off the loop, too.
             await asyncio.to_thread(cold.shutdown, cancel_futures=True)
+
+    def credentials(self) -> list[Credentials]:
+        """Those of every identity in use."""
+        return [credentials for _, credentials in list(self._sessions.values())]
 
     async def in_thread(self, work: Callable[..., T], *args: Any) -> T:
         """Run cold, blocking work in the one thread that may touch sessions and model files."""
@@ -105,7 +127,7 @@ class Connections:
             AwsCallError: No region, no such profile, no usable credentials: whatever botocore says.
         """
         found = self._connection(connection)
-        key = _ClientKey(service, region or found.region, patient, _fingerprint(found))
+        key = _ClientKey(service, region or found.region, patient, _of_effect(found))
         return await self._once(key, found, connection)
 
     async def _once(self, key: _ClientKey, settings: ConnectionSettings, connection: str) -> SharedClient:
@@ -127,21 +149,19 @@ class Connections:
         connections = self._settings.connections
         if name in connections:
             return connections[name]
+        if name == _AIRFLOWS_DEFAULT:
+            return self._connection("default")
         if name == "default":
             return ConnectionSettings()
         known = sorted({*connections, "default"})
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-        raise ConfigError("connection", name, f"no connection of this name is configured, {hint}")
+        way = "aws.connections in the settings and AIRFLOW_CONN_<ID> in the environment make one"
+        raise ConfigError("connection", name, f"no connection of this name is configured, {hint} ({way})")
 
     async def _build(self, key: _ClientKey, settings: ConnectionSettings, connection: str) -> SharedClient:
         try:
-            if settings.role_arn:
-                # The role's own calls to STS go through a client of the source credentials, built here as well,
-                # so that a refresh at three in the morning builds nothing on the loop.
-                sts = await self._sts(settings, connection, key.region)
-                return await self.in_thread(self._build_cold, key, settings, AssumedRole(settings, sts))
-            return await self.in_thread(self._build_cold, key, settings, None)
+            return await self.in_thread(self._build_cold, key, settings)
         except (UnknownServiceError, DataNotFoundError) as error:
             raise WaiterDefinitionError(f"{key.service}: botocore has no such service") from error
         except BotoCoreError as error:
@@ -149,48 +169,43 @@ class Connections:
         except (TypeError, ValueError) as error:
             raise ConfigError(f"aws.connections.{connection}", key.service, str(error)) from error
 
-    async def _sts(self, settings: ConnectionSettings, connection: str, region: str | None) -> SharedClient:
-        source = msgspec.structs.replace(settings, role_arn=None, external_id=None, session_name=None)
-        return await self._once(_ClientKey("sts", region, True, _fingerprint(source)), source, connection)
-
-    def _build_cold(self, key: _ClientKey, settings: ConnectionSettings, role: AssumedRole | None) -> SharedClient:
+    def _build_cold(self, key: _ClientKey, settings: ConnectionSettings) -> SharedClient:
         """In the cold thread. The private loop only carries aiobotocore's coroutines; nothing of it stays behind:
         a client makes its connector on its first call, and asyncio's locks bind to a loop when they are contended.
         """
         identity = Identity.of(settings)
-        session = self._sessions.get(identity)
-        if session is None:
-            session = self._sessions[identity] = self._session(settings, role)
+        if identity not in self._sessions:
+            self._sessions[identity] = self._session(identity, settings, key.region)
+        session, credentials = self._sessions[identity]
         context = session.create_client(
             key.service,
             region_name=key.region,
-            endpoint_url=settings.endpoints.get(key.service, settings.endpoint_url),
+            endpoint_url=settings.endpoint_of(key.service),
             verify=None if settings.verify is True else settings.verify,
             config=self._config(settings, key),
         )
-
-        async def enter() -> tuple[Any, Any]:
-            client = await context.__aenter__()
-            unsigned = client.meta.config.signature_version is UNSIGNED
-            return client, None if unsigned else await session.get_credentials()
-
-        client, credentials = asyncio.run(enter())
-        refreshable = isinstance(credentials, RefreshableCredentials)
+        client = asyncio.run(context.__aenter__())
         prepared = None if key.patient else Prepared(client, self._settings.keepalive_s)
-        return SharedClient(key.service, client, identity, client.meta.region_name, refreshable, prepared)
+        signed = client.meta.config.signature_version is not UNSIGNED
+        region = client.meta.region_name
+        return SharedClient(key.service, client, identity, region, credentials if signed else None, prepared)
 
-    def _session(self, settings: ConnectionSettings, role: AssumedRole | None) -> AioSession:
+    def _session(
+        self, identity: Identity, settings: ConnectionSettings, region: str | None
+    ) -> tuple[AioSession, Credentials]:
+        source = CredentialSource(settings, region, self._settings, self._loader)
+        credentials = Credentials(identity.label, source.fetch, renews=source.renews)
         session = AioSession(profile=settings.profile)
-        session.user_agent_extra = f"{_USER_AGENT} {session.user_agent_extra}"
+        session.user_agent_extra = f"{USER_AGENT} {session.user_agent_extra}"
         session.register_component("data_loader", self._loader)
-        if role is not None:
-            session.register_component("credential_provider", role)
-        return session
+        session.register_component("credential_provider", _Provider(credentials))
+        return session, credentials
 
     def _config(self, settings: ConnectionSettings, key: _ClientKey) -> AioConfig:
+        read_timeout_s = self._settings.read_timeout_s
         options: dict[str, Any] = {
             "connect_timeout": self._settings.connect_timeout_s,
-            "read_timeout": self._settings.read_timeout_s,
+            "read_timeout": max(read_timeout_s, _PATIENT_READ_TIMEOUT_S) if key.patient else read_timeout_s,
             "max_pool_connections": self._settings.max_concurrent_calls,
             "connector_args": {
                 "keepalive_timeout": self._settings.keepalive_s,
@@ -201,11 +216,9 @@ class Connections:
         }
         if options.get("signature_version") == "unsigned":
             options["signature_version"] = UNSIGNED
-        if key.service == "sts" and settings.web_identity_token_file and not settings.role_arn:
-            options["signature_version"] = UNSIGNED  # the token is the credential
         return AioConfig(**options)
 
 
-def _fingerprint(settings: ConnectionSettings) -> bytes:
-    """Equal for connections of equal effect, whatever their names. The region is a part of the key of its own."""
-    return msgspec.json.encode(msgspec.structs.replace(settings, region=None), order="sorted")
+def _of_effect(settings: ConnectionSettings) -> bytes:
+    """Equal for connections of equal effect. The region is a part of the key of its own."""
+    return fingerprint(msgspec.structs.replace(settings, region=None))
