@@ -22,6 +22,10 @@ def _workflow(status: str, **statistics: int) -> dict[str, object]:
     return {"Run": {"Status": status, "Statistics": statistics}}
 
 
+def _campaign(update: str) -> dict[str, object]:
+    return {"campaign": {"status": "ACTIVE", "latestCampaignUpdate": {"status": update}}}
+
+
 @pytest.mark.parametrize(("service", "name"), [
     ("datasync", "task_execution_complete"),
     ("redshift-serverless", "workgroup_available"), ("redshift-serverless", "snapshot_available"),
@@ -77,8 +81,13 @@ def test_services_that_data_and_ops_teams_wait_on_have_their_waits(service: str,
     ("glue", "workflow_run_complete", _workflow("COMPLETED", TotalActions=3, FailedActions=1), "failure"),
     ("glue", "workflow_run_complete", _workflow("COMPLETED", FailedActions=0, TimeoutActions=1), "failure"),
     ("glue", "workflow_run_complete", _workflow("RUNNING", FailedActions=1), "retry"),
+    # code that raised: Glue writes small what its model writes large
+    ("glue", "statement_complete", {"Statement": {"State": "AVAILABLE", "Output": {"Status": "ok"}}}, "success"),
     ("glue", "statement_complete", {"Statement": {"State": "AVAILABLE", "Output": {"Status": "AVAILABLE"}}}, "success"),
+    ("glue", "statement_complete", {"Statement": {"State": "AVAILABLE", "Output": {"Status": "error"}}}, "failure"),
     ("glue", "statement_complete", {"Statement": {"State": "AVAILABLE", "Output": {"Status": "ERROR"}}}, "failure"),
+    ("glue", "statement_complete", {"Statement": {"State": "AVAILABLE"}}, "success"),
+    ("glue", "statement_complete", {"Statement": {"State": "RUNNING"}}, "retry"),
     # the status from before the call
     ("cloudformation", "change_set_execute_complete", {"ExecutionStatus": "AVAILABLE"}, "retry"),
     ("cloudformation", "change_set_execute_complete", {"ExecutionStatus": "OBSOLETE"}, "failure"),
@@ -86,6 +95,17 @@ def test_services_that_data_and_ops_teams_wait_on_have_their_waits(service: str,
     ("lambda", "event_source_mapping_disabled", {"State": "Enabled"}, "retry"),
     ("osis", "pipeline_stopped", {"Pipeline": {"Status": "ACTIVE"}}, "retry"),
     ("apprunner", "service_running", {"Service": {"Status": "PAUSED"}}, "retry"),
+    ("efs", "mount_target_deleted", {"MountTargets": [{"LifeCycleState": "error"}]}, "retry"),
+    ("efs", "file_system_deleted", {"FileSystems": [{"LifeCycleState": "error"}]}, "retry"),
+    # the campaign serves as before, while its update is under way or failed
+    ("personalize", "campaign_active", {"campaign": {"status": "ACTIVE"}}, "success"),
+    ("personalize", "campaign_active", _campaign("ACTIVE"), "success"),
+    ("personalize", "campaign_active", _campaign("CREATE PENDING"), "retry"),
+    ("personalize", "campaign_active", _campaign("CREATE IN_PROGRESS"), "retry"),
+    ("personalize", "campaign_active", _campaign("CREATE FAILED"), "failure"),
+    # not known yet, right after the start
+    ("lambda", "durable_execution_complete", _error("ResourceNotFoundException"), "retry"),
+    ("ecr", "image_scan_complete", _error("ScanNotFoundException"), "retry"),
     # gone
     ("redshift-serverless", "workgroup_deleted", {"workgroup": {"status": "AVAILABLE"}}, "retry"),
     ("redshift-serverless", "workgroup_deleted", _error("ResourceNotFoundException"), "success"),
@@ -101,6 +121,10 @@ def test_services_that_data_and_ops_teams_wait_on_have_their_waits(service: str,
      {"DomainStatus": {"DomainProcessingStatus": "Modifying", "Created": True, "Processing": False}}, "retry"),
     ("kafka", "cluster_deleted", _error("NotFoundException"), "success"),
     ("efs", "mount_target_deleted", _error("MountTargetNotFound"), "success"),
+    # gone, all that a list is asked for
+    ("efs", "mount_target_deleted", {"MountTargets": []}, "success"),
+    ("efs", "mount_target_deleted", _error("FileSystemNotFound"), "success"),
+    ("efs", "file_system_deleted", {"FileSystems": []}, "success"),
     # AWS's documentation writes large what AWS answers small
     ("elasticache", "serverless_cache_available", {"ServerlessCaches": [{"Status": "available"}]}, "success"),
     ("elasticache", "serverless_cache_available", {"ServerlessCaches": [{"Status": "AVAILABLE"}]}, "success"),
