@@ -62,7 +62,7 @@ def answer(recorded: dict[str, Any]) -> Any:
 def settings(url: str) -> AwsSettings:
     connection = ConnectionSettings(region="us-east-1", endpoint_url=url, botocore=MWAA)
     quotas = {name: QuotaSettings(**figures) for name, figures in NO_QUOTA.items()}
-    return AwsSettings(connections={"default": connection, "aws_default": connection}, quotas=quotas)
+    return AwsSettings(connections={"default": connection}, quotas=quotas)
 
 
 async def outcome_of(trigger: Any, aws: Aws, most_polls: int = 2**53) -> dict[str, Any]:
