@@ -38,10 +38,12 @@ class DmsTableReloadCompleteTrigger(BaseTrigger):
         connection: str = "default",
         region: str | None = None,
     ) -> None:
-        if reload_option not in _WAITERS:
-            raise ValueError(f"reload_option {reload_option!r}: must be one of {', '.join(_WAITERS)}")
+        if not isinstance(reload_option, str) or reload_option not in _WAITERS:
+            raise ValueError(f"reload_option {reload_option!r:.100}: must be one of {', '.join(_WAITERS)}")
         if not isinstance(tables_to_reload, list | tuple) or not 0 < len(tables_to_reload) <= _MAX_TABLES:
-            raise ValueError(f"tables_to_reload must be a list of 1 to {_MAX_TABLES} tables, not {tables_to_reload!r}")
+            raise ValueError(
+                f"tables_to_reload must be a list of 1 to {_MAX_TABLES} tables, not {tables_to_reload!r:.100}"
+            )
         self.replication_task_arn = text("replication_task_arn", replication_task_arn)
         self.tables_to_reload = [_table(each) for each in tables_to_reload]
         self.reload_option = reload_option
@@ -56,7 +58,8 @@ class DmsTableReloadCompleteTrigger(BaseTrigger):
         # Each table has the same budget, so the state of one wait, whichever polled last, is that of all.
         checkpoints = WaitCheckpoints(self.context, "AWS wait goes on")
         try:
-            waits = {".".join(table.values()): self._wait(table, checkpoints) for table in self.tables_to_reload}
+            tables = {repr(table): table for table in self.tables_to_reload}  # a dot in a name would not tell two apart
+            waits = {name: self._wait(table, checkpoints) for name, table in tables.items()}
             responses = (await together(waits)).values()
         except asyncio.CancelledError:
             await checkpoints.stop()
