@@ -24,6 +24,7 @@ ARGS: dict[str, Any] = {
         ({"partition_key_value": ""}, ValueError, "must not be empty"),
         ({"attribute_value": None}, ValueError, "attribute_value"),
         ({"attribute_value": []}, ValueError, "a list of at least one"),
+        ({"attribute_value": list(range(1_001))}, ValueError, "at most 1,000"),
         ({"sort_key_name": "at", "sort_key_value": []}, TypeError, "sort_key_value"),
         ({"sort_key_value": 0}, ValueError, "sort_key_name must be given"),
         ({"delay": "60"}, TypeError, "number of seconds"),

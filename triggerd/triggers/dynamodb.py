@@ -8,9 +8,10 @@ from triggerd.errors import ConfigError, WaiterDefinitionError, WaitError
 from triggerd.trigger import BaseTrigger, TriggerEvent
 from triggerd.triggers.arguments import attempts, changed, name, number, text
 from triggerd.triggers.aws import failure_details
-from triggerd.triggers.looks import gave_up, looks
+from triggerd.triggers.looks import gave_up, looks, stored
 
 _DELAY_S = 60.0
+_MAX_VALUES = 1_000
 
 Key = str | int | float | Decimal | bytes
 
@@ -81,22 +82,24 @@ class DynamoDBValueSensorTrigger(BaseTrigger):
             "ExpressionAttributeNames": {"#a": self.attribute_name},
         }
         polls, seen = 0, ""
-        async for polls in looks(self.delay, self.max_attempts, self.context.restored, self.context.checkpoint):
+        async for polls in looks(self.delay, self.max_attempts, stored(self.context), self.context.checkpoint):
             answer = await self.context.aws.poll(
                 "dynamodb", "GetItem", params, connection=self.connection, region=self.region
             )
             found = (answer.get("Item") or {}).get(self.attribute_name)
-            seen = "not there" if found is None else f"{_plain(found)!r:.100}"
+            plain = None if found is None else _plain(found)  # once: it may be 400 KB
+            seen = "not there" if found is None else f"{plain!r:.100}"
             self.context.log.debug("looked at an item", attribute=self.attribute_name, seen=seen, look=polls)
-            if found is not None and any(_is(_plain(found), value) for value in self.attribute_value):
+            if found is not None and any(_is(plain, value) for value in self.attribute_value):
                 return TriggerEvent({"status": "success"}, {"polls": polls})
         return gave_up(f"{self.attribute_name} was {seen} after {polls} looks")
 
 
 def _values(value: object) -> list[Any]:
-    if value is None or (isinstance(value, list | tuple | set | frozenset) and not value):
-        raise ValueError(f"attribute_value = {value!r}: a value, or a list of at least one, is expected")
-    return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+    values = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+    if value is None or not 0 < len(values) <= _MAX_VALUES:
+        raise ValueError(f"attribute_value = {value!r:.100}: a value, or a list of at least one, at most 1,000")
+    return values
 
 
 def _typed(label: str, value: object) -> dict[str, Any]:
@@ -113,16 +116,18 @@ def _typed(label: str, value: object) -> dict[str, Any]:
 def _plain(attribute: dict[str, Any]) -> Any:
     """An attribute as DynamoDB's protocol has it, as a Python value; numbers are Decimals."""
     ((kind, value),) = attribute.items()
-    makers: dict[str, Callable[[Any], Any]] = {
-        "N": Decimal,
-        "NS": lambda members: {Decimal(member) for member in members},
-        "SS": set,
-        "BS": set,
-        "L": lambda members: [_plain(member) for member in members],
-        "M": lambda members: {key: _plain(member) for key, member in members.items()},
-        "NULL": lambda _: None,
-    }
-    return makers[kind](value) if kind in makers else value
+    return _MAKERS[kind](value) if kind in _MAKERS else value
+
+
+_MAKERS: dict[str, Callable[[Any], Any]] = {
+    "N": Decimal,
+    "NS": lambda members: {Decimal(member) for member in members},
+    "SS": set,
+    "BS": set,
+    "L": lambda members: [_plain(member) for member in members],
+    "M": lambda members: {key: _plain(member) for key, member in members.items()},
+    "NULL": lambda _: None,
+}
 
 
 def _is(value: Any, wanted: Any) -> bool:
