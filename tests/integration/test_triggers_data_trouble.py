@@ -14,7 +14,8 @@ from tests.support.fake_aws import Drop, FakeAws, Fault
 from tests.support.waiting import eventually
 from triggerd.aws import Aws
 from triggerd.aws.local import open_aws
-from triggerd.clock import wall_ms
+from triggerd.clock import monotonic_s, wall_ms
+from triggerd.errors import EnvelopeDecodeError
 from triggerd.event import Event
 from triggerd.settings import AwsSettings, ConnectionSettings, QuotaSettings
 from triggerd.testing import LocalContext, run_trigger
@@ -119,6 +120,9 @@ async def test_a_denied_receive_fails_the_trigger(fake: FakeAws, aws: Aws) -> No
 # --- DynamoDB ---------------------------------------------------------------------------------------------------
 
 
+_DONE = DynamoDBValueSensorTrigger("jobs", "id", "5", "state", "done")
+
+
 def _item(aws: Aws, **more: Any) -> Any:
     trigger = DynamoDBValueSensorTrigger("jobs", "id", "5", "state", "done", **{"delay": 0.02, **more})
     return _outcome(aws, trigger, restored=more.pop("restored", None))
@@ -138,6 +142,32 @@ async def test_an_error_that_will_not_pass_ends_the_wait_for_an_item(fake: FakeA
     assert event.payload["status"] == "error"
     assert "no way" in event.payload["message"]
     assert event.details["error_code"] == code
+
+
+async def test_a_large_attribute_is_read_once_and_not_for_each_value(fake: FakeAws, aws: Aws) -> None:
+    fake.script("GetItem", {"Item": {"state": {"L": [{"N": "1"}] * 20_000}}})
+    began_s = monotonic_s()
+    event = await _outcome(
+        aws, DynamoDBValueSensorTrigger("jobs", "id", "5", "state", [*range(1_000)], delay=0.02, max_attempts=1)
+    )
+    assert event.details["error_type"] == "waiter_exhausted"
+    assert monotonic_s() - began_s < 5  # it was a thousand times 20 ms
+
+
+async def test_a_checkpoint_that_cannot_be_read_begins_the_wait_anew(fake: FakeAws, aws: Aws) -> None:
+    class Unreadable(LocalContext):
+        @property
+        def restored(self) -> Any:
+            raise EnvelopeDecodeError("written by a later version")
+
+        @restored.setter
+        def restored(self, value: Any) -> None: ...
+
+    fake.script("GetItem", {"Item": {"state": {"S": "done"}}})
+    fake.script("ReceiveMessage", _messages(1))
+    for trigger in (_DONE, SqsSensorTrigger(URL, delete_message_on_reception=False)):
+        trigger.context = Unreadable(aws, trigger_id="t", deadline_ms=0, restored=None)
+        assert [event.payload["status"] async for event in trigger.run()] == ["success"]
 
 
 async def test_waits_for_one_item_share_their_reads(fake: FakeAws, aws: Aws) -> None:
@@ -258,6 +288,34 @@ async def test_a_stream_whose_last_shard_has_ended_ends_the_trigger(fake: FakeAw
     fake.script("GetRecords", {"Records": [], "MillisBehindLatest": 0, "NextShardIterator": None})
     event = await _outcome(aws, KinesisTrigger("clicks"))
     assert (event.outcome, event.payload) == ("fired", None)
+
+
+async def test_a_stream_whose_last_shard_had_ended_before_a_move_ends_the_trigger(fake: FakeAws, aws: Aws) -> None:
+    fake.script("ListShards", SHARDS)
+    event = await _outcome(aws, KinesisTrigger("clicks"), restored=[0, [], [0]])
+    assert (event.outcome, event.payload) == ("fired", None)
+
+
+async def test_a_split_does_not_have_quiet_shards_read_from_their_beginning_after_a_move(
+    fake: FakeAws, aws: Aws
+) -> None:
+    quiet = {"ShardId": "shardId-000000000002", "SequenceNumberRange": {"StartingSequenceNumber": "1"}}
+    fake.script("ListShards", {"Shards": [*SHARDS["Shards"], quiet]})
+    fake.script("GetShardIterator", lambda asked: {"ShardIterator": asked["ShardId"][-1]})
+    ended = iter([_records(7, NextShardIterator=None, ChildShards=[CHILD])])
+    fake.script(
+        "GetRecords",
+        lambda asked: next(ended) if asked["ShardIterator"] == "0" else NOTHING | {"NextShardIterator": "1"},
+    )
+    trigger = KinesisTrigger("clicks", delay=0.02)
+    trigger.context = context = LocalContext(aws, trigger_id="t", deadline_ms=0, restored=None)
+    run: Any = trigger.run()
+    await anext(run)
+    reading = asyncio.create_task(anext(run))
+    await eventually(lambda: context.checkpoints and context.checkpoints[-1][2] == [0] and context.checkpoints[-1][0])
+    reading.cancel()
+    await asyncio.wait({reading})
+    assert abs(context.checkpoints[-1][0] - wall_ms()) < 60_000
 
 
 async def test_a_shard_that_is_behind_is_read_again_before_the_delay(fake: FakeAws, aws: Aws) -> None:

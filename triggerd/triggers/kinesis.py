@@ -90,12 +90,14 @@ class KinesisTrigger(BaseTrigger):
     async def _sweeps(self, shards: Shards) -> AsyncGenerator[list[Shard]]:
         """All shards, a few at a time: every `delay`, those that have more to read sooner."""
         async for _ in paced(self.delay):
+            if not shards.live:
+                return  # the last shard has ended, and none follows
             due = list(shards.live.values())
             while due:
                 for start in range(0, len(due), _AT_ONCE):
                     yield due[start : start + _AT_ONCE]
                 if not shards.live:
-                    return  # the last shard has ended, and none follows
+                    return
                 due = [shard for shard in shards.live.values() if shard.behind]
                 if due:
                     await asyncio.sleep(min(self.delay, _CATCH_UP_S))
@@ -179,7 +181,10 @@ class KinesisTrigger(BaseTrigger):
             self.context.log.info("a shard has ended", shard=shard.id, children=[each["ShardId"] for each in children])
             await self.context.checkpoint(shards.cursor())
         elif not answer.get("Records") and not shard.behind:
+            unknown = not shard.until_ms  # and as long as it is, the cursor has the whole stream read anew
             shard.until_ms = max(shard.until_ms, _server_ms(answer) - _ARRIVES_WITHIN_MS)
+            if unknown:
+                await self.context.checkpoint(shards.cursor())
 
 
 def _batches(shard: str, answer: Answer) -> Iterator[list[dict[str, Any]]]:

@@ -9,7 +9,7 @@ from triggerd.errors import ConfigError, WaiterDefinitionError, WaitError
 from triggerd.trigger import BaseTrigger, TriggerEvent
 from triggerd.triggers.arguments import attempts, changed, flag, name, number, text
 from triggerd.triggers.aws import failure_details
-from triggerd.triggers.looks import gave_up, looks
+from triggerd.triggers.looks import gave_up, looks, stored
 from triggerd.triggers.s3_patterns import Pattern, PatternError, Regex, Wildcard
 from triggerd.triggers.s3_reads import Place, S3Reads, pays, place
 
@@ -91,7 +91,7 @@ class S3KeyTrigger(BaseTrigger):
         )
         number_of_looks = 0
         async for number_of_looks in looks(
-            self.delay, self.max_attempts, self.context.restored, self.context.checkpoint
+            self.delay, self.max_attempts, stored(self.context), self.context.checkpoint
         ):
             files = await look.all_files()
             if files is None:

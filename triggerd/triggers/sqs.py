@@ -9,7 +9,7 @@ from triggerd.errors import AwsCallError, message_of
 from triggerd.trigger import BaseTrigger, TriggerEvent
 from triggerd.triggers.arguments import attempts, changed, flag, name, number, text, whole
 from triggerd.triggers.client_calls import send
-from triggerd.triggers.looks import gave_up, looks
+from triggerd.triggers.looks import gave_up, looks, stored
 from triggerd.triggers.sqs_filters import body_filter, match_values, size_bytes
 
 _DELAY_S = 60.0
@@ -91,7 +91,7 @@ class SqsSensorTrigger(BaseTrigger):
             url = await self._url(client)
             messages: list[Message] = []
             polls = 0
-            async for polls in looks(self.delay, self.max_attempts, self.context.restored, self.context.checkpoint):
+            async for polls in looks(self.delay, self.max_attempts, stored(self.context), self.context.checkpoint):
                 messages = await self._receive(client, url)
                 self.context.log.debug("looked for messages", look=polls, messages=len(messages))
                 if messages:
