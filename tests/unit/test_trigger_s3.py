@@ -90,11 +90,12 @@ def test_every_argument_survives_the_wire() -> None:
         ({"prefix": None}, TypeError, "prefix must be a string"),
         ({"inactivity_period": -1}, ValueError, "inactivity_period = -1"),
         ({"inactivity_period": "60"}, TypeError, "number of seconds"),
+        ({"inactivity_period": None}, TypeError, "inactivity_period must be"),
         ({"min_objects": -1}, ValueError, "min_objects = -1"),
         ({"previous_objects": "abc"}, TypeError, "a set or list of keys"),
         ({"previous_objects": [5]}, TypeError, "previous_objects must be a string"),
         ({"last_activity_time": 5}, TypeError, "a datetime or its ISO 8601 text"),
-        ({"last_activity_time": "yesterday"}, ValueError, "yesterday"),
+        ({"last_activity_time": "yesterday"}, ValueError, "last_activity_time = 'yesterday'"),
         ({"allow_delete": 1}, TypeError, "must be True or False"),
         ({"hook_params": []}, TypeError, "hook_params must be a dict"),
     ],
@@ -198,3 +199,13 @@ async def test_a_look_that_is_cancelled_leaves_no_process(monkeypatch: pytest.Mo
     with pytest.raises(asyncio.CancelledError):
         await matching
     assert processes[0].returncode is not None
+
+
+async def test_a_wildcard_that_is_slow_to_match_gives_the_loop_its_turns() -> None:
+    matching = asyncio.create_task(Wildcard("*" + "[ab]" * 250 + "c").matched(["a" * 1024] * 1000))
+    turns = 0
+    while not matching.done():  # half a second in one go
+        turns += 1
+        await asyncio.sleep(0)
+    assert matching.result() == []
+    assert turns >= 40

@@ -6,16 +6,17 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from triggerd.clock import wall_ms
-from triggerd.errors import ConfigError, TriggerdError, WaiterDefinitionError, WaitError, message_of
+from triggerd.errors import ConfigError, WaiterDefinitionError, WaitError
 from triggerd.trigger import BaseTrigger, TriggerEvent
 from triggerd.triggers.arguments import attempts, changed, flag, name, number, text, whole
 from triggerd.triggers.aws import failure_details
-from triggerd.triggers.looks import gave_up, looks
+from triggerd.triggers.looks import gave_up, looks, stored
 from triggerd.triggers.s3_reads import S3Reads, pays
 
 _LONGEST_DELAY_S, _SHORTEST_DELAY_S = 60.0, 1.0
 _LOOKS_A_PERIOD = 10
 _MAX_OBJECTS = 2**53
+_MAX_KNOWN = 100_000  # keys, of some 70 bytes each; public buckets have 1,000,000,000
 _WORD = 2**64
 
 
@@ -24,8 +25,8 @@ class S3KeysUnchangedTrigger(BaseTrigger):
 
     Fires ``{"status": "success", "message": ...}``, or ``{"status": "error", "message": ...}`` on an error of AWS and,
     without `allow_delete`, where an object is gone. The period begins with the first look, and anew with each change.
-    It goes on when the trigger moves; a change during the move is seen, only that one object went while another came
-    may then pass for a new object.
+    It goes on when the trigger moves. A change is always seen; only that some went while as many or more came may then,
+    and with more than 100,000 objects, pass for new objects.
 
     Args:
         prefix: Of the keys; "" means the whole bucket.
@@ -58,7 +59,9 @@ class S3KeysUnchangedTrigger(BaseTrigger):
     ) -> None:
         self.bucket_name = name("bucket_name", bucket_name)
         self.prefix = prefix if prefix == "" else text("prefix", prefix)
-        self.inactivity_period = number("inactivity_period", inactivity_period) if inactivity_period != 0 else 0
+        self.inactivity_period = 0 if inactivity_period == 0 else number("inactivity_period", inactivity_period)
+        if self.inactivity_period is None:
+            raise TypeError("inactivity_period must be a number of seconds, not None")
         self.min_objects = whole("min_objects", min_objects, 0, _MAX_OBJECTS)
         self.inactivity_seconds = number("inactivity_seconds", inactivity_seconds) if inactivity_seconds != 0 else 0
         self.previous_objects = None if previous_objects is None else _keys(previous_objects)
@@ -81,7 +84,7 @@ class S3KeysUnchangedTrigger(BaseTrigger):
         yield event
 
     async def _wait(self) -> TriggerEvent:
-        period_s = self.inactivity_period or 0
+        period_s = self.inactivity_period or 0.0
         tenth_s = min(max(period_s / _LOOKS_A_PERIOD, _SHORTEST_DELAY_S), _LONGEST_DELAY_S)
         state, ends_ms = self._restored()
         keys: set[int] | None = None  # only where a key that is gone is an error: of others the sums are enough
@@ -115,12 +118,7 @@ class S3KeysUnchangedTrigger(BaseTrigger):
 
     def _restored(self) -> "tuple[_State | None, int | None]":
         """What an earlier run or, before the first look, an earlier wait has seen; and when the budget ends."""
-        try:
-            found = self.context.restored
-        except TriggerdError as error:
-            self.context.log.warning("the wait begins anew, its checkpoint is unreadable", error=message_of(error))
-            found = None
-        match found:
+        match stored(self.context):
             case [int(names), int(contents), int(objects), int(changed_ms), int() | None as ends_ms]:
                 return _State(names, contents, objects, changed_ms), ends_ms
         if not self.previous_objects:
@@ -144,6 +142,8 @@ class S3KeysUnchangedTrigger(BaseTrigger):
                 if keys is not None:
                     keys.add(hashed)
             objects += len(page)
+            if objects > _MAX_KNOWN:
+                keys = None
         return _Seen(names, contents, objects, keys)
 
     def _state(self, before: "_State | None", seen: "_Seen") -> "_State":
@@ -193,7 +193,10 @@ def _keys(values: object) -> list[str]:
 
 def _time(value: object) -> datetime:
     if isinstance(value, str):
-        value = datetime.fromisoformat(value)
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"last_activity_time = {value!r:.100}: a time as ISO 8601 has it is expected") from None
     if not isinstance(value, datetime):
         raise TypeError(f"last_activity_time must be a datetime or its ISO 8601 text, not {value!r:.100}")
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
