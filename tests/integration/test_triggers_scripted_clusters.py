@@ -97,6 +97,12 @@ async def test_an_instance_that_ec2_does_not_know_yet_is_waited_for() -> None:
     assert event.payload == MET
 
 
+async def test_an_instance_that_only_a_part_of_ec2_knows_yet_is_waited_for() -> None:
+    answers: list[Scripted] = [UNKNOWN, _instance("pending"), UNKNOWN, _instance("pending"), _instance("running")]
+    event = await _answered("ec2", "DescribeInstances", answers, EC2StateSensorTrigger("i-1", "running", **PACE))
+    assert event.payload == MET
+
+
 async def test_an_id_that_stays_unknown_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("triggerd.triggers.ec2._APPEARS_ATTEMPTS", 3)
     event = await _answered(
@@ -309,11 +315,12 @@ async def test_a_task_ends_in_each_of_its_states(last: str, status: str) -> None
 
 async def test_a_task_without_a_dag_run_is_one_of_the_latest_and_not_of_a_run_called_none() -> None:
     latest = {"RestApiStatusCode": 200, "RestApiResponse": {"dag_runs": [{"dag_run_id": RUN}], "total_entries": 9}}
+    restarts = Fault("RestApiServerException", more={"RestApiStatusCode": 503, "RestApiResponse": {}})
     async with FakeAws("mwaa") as fake:
-        fake.script("InvokeRestApi", latest, _state("running"), _state("success"))
+        fake.script("InvokeRestApi", restarts, latest, _state("running"), _state("success"))
         event = await _fired(fake, _task(None))
         assert event.payload == {"status": "success", "task_id": "load"}
-        asked = [seen.params for seen in fake.seen]
+        asked = [seen.params for seen in fake.seen[1:]]
         assert asked[0]["Path"] == "/dags/etl/dagRuns"
         assert asked[0]["QueryParameters"] == {"order_by": "-id", "limit": 1}
         assert {each["Path"] for each in asked[1:]} == {f"/dags/etl/dagRuns/{RUN}/taskInstances/load"}
@@ -458,6 +465,18 @@ async def test_the_first_table_that_fails_ends_the_wait_and_is_named() -> None:
     assert "Table error" in event.payload.pop("message")
     assert event.payload == {"status": "error", "replication_task_arn": TASK_ARN}
     assert event.details["last_status"] == "Table error"
+
+
+async def test_tables_whose_names_have_dots_are_told_apart_and_one_that_came_twice_is_one() -> None:
+    def answer(params: dict[str, Any]) -> Any:
+        schema, table = (each["Values"][0] for each in params["Filters"])
+        state = "Table error" if (schema, table) == ("a", "b.c") else "Table completed"
+        return {"TableStatistics": [{"SchemaName": schema, "TableName": table, "TableState": state}]}
+
+    tables = [{"SchemaName": "a", "TableName": "b.c"}, {"SchemaName": "a.b", "TableName": "c"}]
+    trigger = DmsTableReloadCompleteTrigger(TASK_ARN, [*tables, *tables], **PACE)
+    event = await _answered("dms", "DescribeTableStatistics", [answer], trigger)
+    assert event.payload["status"] == "error"
 
 
 async def test_a_validation_is_another_wait() -> None:

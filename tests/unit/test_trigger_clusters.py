@@ -129,6 +129,9 @@ SENSOR, RELOAD = (EmrServerlessJobSensorTrigger, "a", "j"), (DmsTableReloadCompl
         ((*RELOAD, [{"SchemaName": "s"}]), {}, "tables_to_reload: TableName must be"),
         ((*RELOAD, ["s.t"]), {}, "tables_to_reload must be a dict"),
         ((*RELOAD, TABLES, "reload"), {}, "reload_option 'reload': must be one of"),
+        ((*RELOAD, "x" * 9_999), {}, "not 'x{99}$"),
+        ((*RELOAD, TABLES, ["data-reload"]), {}, "reload_option \\['data-reload'\\]: must be one of"),
+        ((SageMakerUnifiedStudioNotebookTrigger, "n", "d", ["p"]), {}, "owning_project_identifier must be a string"),
         ((MwaaTaskCompletedTrigger, "e", "d", "t", 5), {}, "external_dag_run_id must be a string"),
         (
             (SageMakerUnifiedStudioNotebookTrigger, "n", "d"),
@@ -189,3 +192,8 @@ def test_a_set_of_states_is_one_whatever_its_order() -> None:
 )
 def test_an_id_is_one_segment_of_the_path_whatever_is_in_it(run_id: str, path: str) -> None:
     assert MwaaDagRunCompletedTrigger("e", "d", run_id).waiter_args["Path"] == path
+
+
+@pytest.mark.parametrize("change", [{"timeout_configuration": {"runTimeoutInMinutes": 1e308}}, {"delay": 1e-308}])
+def test_a_timeout_without_end_is_an_endless_budget(change: dict[str, Any]) -> None:
+    assert SageMakerUnifiedStudioNotebookTrigger("n", "d", **change).max_attempts == sys.maxsize

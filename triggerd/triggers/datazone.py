@@ -1,5 +1,6 @@
 """The trigger that waits for a notebook run of SageMaker Unified Studio, which is Amazon DataZone's API."""
 
+import sys
 from collections.abc import Mapping
 from math import ceil
 from typing import Any
@@ -43,12 +44,17 @@ class SageMakerUnifiedStudioNotebookTrigger(AwsWaiterTrigger):
         }
         super().__init__(
             "datazone", "notebook_run_complete", arguments, return_key="notebook_run_id", return_value=notebook_run_id,
-            delay=delay, max_attempts=ceil((minutes or _HALF_A_DAY_MIN) * 60 / (number("delay", delay) or 10)),
+            delay=delay, max_attempts=_attempts(minutes or _HALF_A_DAY_MIN, number("delay", delay) or 10),
             connection=connection, region=region,
         )  # fmt: skip
         self.notebook_run_id, self.domain_identifier = notebook_run_id, domain_identifier
-        self.owning_project_identifier = owning_project_identifier
+        project = owning_project_identifier
+        self.owning_project_identifier = project if project is None else text("owning_project_identifier", project)
         self.timeout_configuration = timeout or None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return "triggerd.triggers.datazone.SageMakerUnifiedStudioNotebookTrigger", changed(self)
+
+
+def _attempts(minutes: float, delay: float) -> int:
+    return ceil(min(minutes * 60 / delay, sys.maxsize))

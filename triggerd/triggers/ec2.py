@@ -16,6 +16,7 @@ _NEXT = {"pending": "running", "stopping": "stopped", "shutting-down": "terminat
 _UNKNOWN = "InvalidInstanceID.NotFound"
 # RunInstances is answered before all of EC2 knows of the instance. Minutes later it is a wrong id.
 _APPEARS_DELAY_S, _APPEARS_ATTEMPTS = 15.0, 20
+_APPEARS_TIMES = 3  # what one part of EC2 knows already another may not
 
 
 def _acceptors(target: str) -> list[dict[str, Any]]:
@@ -72,16 +73,17 @@ class EC2StateSensorTrigger(AwsWaiterTrigger):
     async def _wait(
         self, checkpoints: WaitCheckpoints, on_poll: Callable[[Progress], None] | None = None
     ) -> WaitResponse:
-        try:
-            return await super()._wait(checkpoints, on_poll)
-        except WaitError as error:
-            if error.aws_code != _UNKNOWN or error.last_status is not None:
-                raise
-        await self.context.aws.wait(
-            "ec2", "instance_exists", self.waiter_args,
-            delay=min(self.delay or _APPEARS_DELAY_S, _APPEARS_DELAY_S), max_attempts=_APPEARS_ATTEMPTS,
-            connection=self.connection, region=self.region,
-        )  # fmt: skip
+        for _ in range(_APPEARS_TIMES):
+            try:
+                return await super()._wait(checkpoints, on_poll)
+            except WaitError as error:
+                if error.aws_code != _UNKNOWN or error.last_status is not None:
+                    raise
+            await self.context.aws.wait(
+                "ec2", "instance_exists", self.waiter_args,
+                delay=min(self.delay or _APPEARS_DELAY_S, _APPEARS_DELAY_S), max_attempts=_APPEARS_ATTEMPTS,
+                connection=self.connection, region=self.region,
+            )  # fmt: skip
         return await super()._wait(checkpoints, on_poll)
 
     def _success(self, response: WaitResponse) -> TriggerEvent:

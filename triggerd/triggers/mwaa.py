@@ -9,10 +9,13 @@ from triggerd.errors import AwsCallError, ConfigError, TriggerdError, WaiterDefi
 from triggerd.trigger import Progress, TriggerContext, TriggerEvent, WaitResponse
 from triggerd.triggers.arguments import changed, names, text
 from triggerd.triggers.aws import AwsWaiterTrigger
+from triggerd.triggers.paced import paced
 from triggerd.triggers.wait_checkpoints import WaitCheckpoints
 
 _SAFE = "!$&'()*+,;=:@~"  # what a segment of a path may have as it is, and ids of DAG runs do have
 _MAX_REASON = 500
+_DELAY_S = 60.0
+_SERVER_ERROR = "RestApiServerException"
 _RUN_ENDS = ("success", "failed")
 _TASK_ENDS = ("success", "failed", "upstream_failed", "skipped", "removed")
 
@@ -26,7 +29,7 @@ def _acceptors(success: tuple[str, ...], failure: tuple[str, ...], ends: tuple[s
         for state, end in states.items()
     ]
     # Airflow's own 5xx: its web server restarts, is updated, is busy.
-    return [*rules, {"state": "retry", "matcher": "error", "expected": "RestApiServerException"}]
+    return [*rules, {"state": "retry", "matcher": "error", "expected": _SERVER_ERROR}]
 
 
 def _states(
@@ -83,7 +86,7 @@ class MwaaDagRunCompletedTrigger(_MwaaTrigger):
         *,
         success_states: Collection[str] | None = None,
         failure_states: Collection[str] | None = None,
-        delay: float = 60,
+        delay: float = _DELAY_S,
         max_attempts: int | None = 720,
         connection: str = "default",
         region: str | None = None,
@@ -126,7 +129,7 @@ class MwaaTaskCompletedTrigger(_MwaaTrigger):
         *,
         success_states: Collection[str] | None = None,
         failure_states: Collection[str] | None = None,
-        delay: float = 60,
+        delay: float = _DELAY_S,
         max_attempts: int | None = 720,
         connection: str = "default",
         region: str | None = None,
@@ -172,13 +175,20 @@ class MwaaTaskCompletedTrigger(_MwaaTrigger):
         """Raises AwsCallError where the DAG has none."""
         path = _path("dags", self.external_dag_id, "dagRuns")
         params = {**_get(self.external_env_name, path), "QueryParameters": {"order_by": "-id", "limit": 1}}
-        found = await self.context.aws.poll(
-            "mwaa", "InvokeRestApi", params, connection=self.connection, region=self.region
-        )
-        runs = found.get("RestApiResponse", {}).get("dag_runs")
-        if not runs:
-            raise AwsCallError(f"the DAG {self.external_dag_id} has no run", response=found)
-        return str(runs[0]["dag_run_id"])
+        async for _ in paced(self.delay or _DELAY_S):
+            try:
+                found = await self.context.aws.poll(
+                    "mwaa", "InvokeRestApi", params, connection=self.connection, region=self.region
+                )
+            except AwsCallError as error:
+                if error.aws_code != _SERVER_ERROR:
+                    raise
+                continue
+            runs = found.get("RestApiResponse", {}).get("dag_runs")
+            if not runs:
+                raise AwsCallError(f"the DAG {self.external_dag_id} has no run", response=found)
+            return str(runs[0]["dag_run_id"])
+        raise AssertionError("without max_attempts there is no last look")
 
 
 class _OfOneRun:
