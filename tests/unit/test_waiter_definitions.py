@@ -199,6 +199,8 @@ def _replication(status: str, provision: str) -> dict[str, object]:
     # past the wanted state
     ("emr-serverless", "serverless_job_running", {"jobRun": {"state": "SUCCESS"}}, "success"),
     ("emr-serverless", "serverless_app_created", {"application": {"state": "STARTED"}}, "success"),
+    # stopped after idle time, and shown so right after the call that starts it
+    ("emr-serverless", "serverless_app_started", {"application": {"state": "STOPPED"}}, "retry"),
     ("emr-serverless", "serverless_session_ready", {"session": {"state": "BUSY"}}, "success"),
     ("bedrock", "batch_inference_scheduled", {"status": "InProgress"}, "success"),
     # on its way to another state
