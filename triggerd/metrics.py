@@ -17,7 +17,7 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from triggerd.event import OUTCOMES
@@ -98,6 +98,38 @@ class BudgetRates(Collector):
             service, _, quota = name.partition(".")
             family.add_metric((service, quota), rate_per_s)
         yield family
+
+
+class CredentialStates(Collector):
+    """What became of the credentials of each AWS identity, asked of them at each scrape."""
+
+    def __init__(self, states: Callable[[], Iterable[tuple[str, int | None, int, int]]]) -> None:
+        """
+        Args:
+            states: Gives each identity's label (the role, the profile: as many as there are connections), when its
+                credentials end in milliseconds since the epoch or None, how many fetches gave some, how many failed.
+        """
+        self._states = states
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """What Prometheus is told; of identities with one label the sum, and the earliest end."""
+        ends: dict[str, int] = {}
+        fetches: dict[tuple[str, str], int] = {}
+        for label, expires_ms, refreshed, failed in self._states():
+            if expires_ms is not None:
+                ends[label] = min(expires_ms, ends.get(label, expires_ms))
+            for result, count in (("ok", refreshed), ("failed", failed)):
+                fetches[label, result] = fetches.get((label, result), 0) + count
+        name, text = "triggerd_aws_credentials_expiry_timestamp_seconds", "When an identity's credentials end, if so."
+        expiry = GaugeMetricFamily(name, text, labels=("identity",))
+        for label, expires_ms in ends.items():
+            expiry.add_metric((label,), expires_ms / 1000)
+        text = "Times that credentials of an identity were fetched: the first time, and before they end."
+        counted = CounterMetricFamily("triggerd_aws_credentials_refreshes", text, labels=("identity", "result"))
+        for labels, count in fetches.items():
+            counted.add_metric(labels, count)
+        yield expiry
+        yield counted
 
 
 class Metrics:

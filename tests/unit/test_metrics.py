@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from triggerd.metrics import MAX_TRIGGER_NAMES, OTHER, BudgetRates, Metrics
+from triggerd.metrics import MAX_TRIGGER_NAMES, OTHER, BudgetRates, CredentialStates, Metrics
 
 
 @pytest.fixture
@@ -86,3 +86,14 @@ def test_of_a_quota_the_rate_of_the_slowest_group_is_shown(metrics: Metrics) -> 
     assert value(metrics, "triggerd_aws_budget_rate", service="glue", quota="GetJobRuns") == 6.5
     rates.clear()
     assert value(metrics, "triggerd_aws_budget_rate", service="glue", quota="GetJobRuns") is None
+
+
+def test_of_identities_with_one_label_the_earliest_end_and_all_fetches_are_shown(metrics: Metrics) -> None:
+    states = [("a role", 5_000_500, 2, 0), ("a role", 4_000_500, 1, 3), ("profile etl", None, 1, 0)]
+    metrics.registry.register(CredentialStates(lambda: states))
+    expiry, fetches = "triggerd_aws_credentials_expiry_timestamp_seconds", "triggerd_aws_credentials_refreshes_total"
+    assert value(metrics, expiry, identity="a role") == 4_000.5
+    assert value(metrics, expiry, identity="profile etl") is None
+    assert value(metrics, fetches, identity="a role", result="ok") == 3
+    assert value(metrics, fetches, identity="a role", result="failed") == 3
+    assert value(metrics, fetches, identity="profile etl", result="ok") == 1

@@ -63,7 +63,8 @@ class Aws:
     ) -> AbstractAsyncContextManager[Any]:
         """``async with`` gives a shared aiobotocore client; leaving the block does not close it.
 
-        It retries throttles as an SDK does (3 attempts); the poller's own clients do not.
+        It retries throttles as an SDK does (3 attempts) and waits 60 s for an answer; the poller's own clients
+        do not.
 
         Raises:
             ConfigError: There is no such connection. AwsCallError: it gives no usable client.
@@ -180,6 +181,11 @@ class Aws:
     def rates(self) -> Iterator[tuple[str, float]]:
         """Each quota in use, and the calls per second that its budget allows now."""
         return ((group.name, group.rate_per_s) for group in self._budget)
+
+    def credentials(self) -> Iterator[tuple[str, int | None, int, int]]:
+        """Each identity in use: its label, when its credentials end (ms since the epoch, None: never, or there are
+        none yet), how many fetches gave some, how many failed."""
+        return ((each.label, each.expires_ms, each.refreshed, each.failed) for each in self._connections.credentials())
 
     def overdue(self) -> int:
         """How many waits are overdue by three intervals."""

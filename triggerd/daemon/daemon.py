@@ -25,7 +25,7 @@ from triggerd.daemon.systemd import Notifier
 from triggerd.daemon.watchdog import Watchdog
 from triggerd.errors import RedisRefusedError, RedisUnavailableError
 from triggerd.logs import get_logger
-from triggerd.metrics import BudgetRates, Metrics
+from triggerd.metrics import BudgetRates, CredentialStates, Metrics
 from triggerd.settings import Settings
 from triggerd.streams.leases import consumer_name
 
@@ -96,6 +96,7 @@ class Daemon:
         )
         self._metrics.waits_overdue.set_function(aws.overdue)
         self._metrics.registry.register(BudgetRates(aws.rates))
+        self._metrics.registry.register(CredentialStates(aws.credentials))
         garbage.collect_rarely()
 
     async def _serve(self) -> None:
