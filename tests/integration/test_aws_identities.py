@@ -1,16 +1,20 @@
 """Promises of named connections: whose credentials a call is made with, where it goes, and what a refusal says."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import SSLError
 
+from tests.integration.test_transport import certificate
 from tests.support.fake_aws import FakeAws, Fault
+from tests.support.recording_server import Server, http
 from triggerd.aws.local import open_aws
-from triggerd.errors import AwsCallError, WaiterDefinitionError
+from triggerd.errors import AwsCallError, ConfigError, WaiterDefinitionError
 from triggerd.settings import AwsSettings, ConnectionSettings
 
 RUN = {"JobName": "j", "RunId": "r"}
@@ -95,6 +99,79 @@ async def test_each_service_may_have_an_endpoint_of_its_own(fake: FakeAws) -> No
             await aws.wait("glue", "job_complete", RUN)
         assert sts.calls == {"AssumeRole": 1}
     assert fake.calls == {"GetJobRun": 1}
+
+
+async def test_airflows_name_for_the_default_connection_means_ours_unless_one_is_called_so(fake: FakeAws) -> None:
+    async with open_aws(fake.settings(connection={"access_key_id": "OURS", "secret_access_key": "s"})) as aws:
+        await aws.wait("glue", "job_complete", RUN, connection="aws_default")
+        assert len(list(aws.credentials())) == 1
+    named = ConnectionSettings(region="us-east-1", endpoint_url=fake.url, access_key_id="NAMED", secret_access_key="s")
+    async with open_aws(fake.settings(connections={"aws_default": named})) as aws:
+        await aws.wait("glue", "job_complete", RUN, connection="aws_default")
+    assert _keys(fake) == ["OURS", "NAMED"]
+
+
+async def test_a_connection_that_is_not_there_is_named_with_both_ways_to_make_one(fake: FakeAws) -> None:
+    connections = {"warehouse": ConnectionSettings()}
+    async with open_aws(fake.settings(connections=connections)) as aws:
+        with pytest.raises(ConfigError, match=r"'warehous'.*did you mean 'warehouse'.*aws\.connections.*AIRFLOW_CONN_"):
+            await aws.wait("glue", "job_complete", RUN, connection="warehous")
+    assert fake.calls.total() == 0
+
+
+@pytest.mark.parametrize("patient", [False, True], ids=["poller", "hand-written"])
+async def test_region_and_botocores_options_reach_the_wire(patient: bool) -> None:
+    async with Server().serve() as server:
+        server.answers = [http(b'{"JobRun":{"JobRunState":"SUCCEEDED"}}')]
+        connection = ConnectionSettings(
+            region="us-east-1", endpoint_url=server.url, botocore={"user_agent_extra": "of-the-test", "read_timeout": 7}
+        )
+        async with open_aws(AwsSettings(connections={"default": connection})) as aws:
+            for region in (None, "eu-west-1"):
+                if patient:
+                    async with aws.client("glue", region=region) as client:
+                        await client.get_job_run(**RUN)
+                        assert client.meta.config.read_timeout == 7
+                else:
+                    await aws.wait("glue", "job_complete", RUN, region=region)
+        scopes = [re.findall(rb"/\d{8}/([^/]+)/glue/aws4_request", request) for request in server.requests]
+        assert scopes == [[b"us-east-1"], [b"eu-west-1"]]
+        assert all(b"of-the-test" in request for request in server.requests)
+
+
+async def test_only_hand_written_clients_outwait_a_long_poll(fake: FakeAws) -> None:
+    async with open_aws(fake.settings(read_timeout_s=5.0)) as aws:
+        async with aws.client("glue") as client:
+            assert client.meta.config.read_timeout == 60
+        await aws.wait("glue", "job_complete", RUN)
+        [poller] = aws._clients.values()
+        assert poller.client.meta.config.read_timeout == 5
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")  # as it was asked for
+async def test_certificates_are_checked_as_the_connection_says_with_sts_too(tmp_path: Path) -> None:
+    context, bundle = certificate(tmp_path)
+    sts = (
+        b"<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ROLEKEY</AccessKeyId><SecretAccessKey>s"
+        b"</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
+        b"</AssumeRoleResult></AssumeRoleResponse>"
+    )
+    job = b'{"JobRun":{"JobRunState":"SUCCEEDED"}}'
+    async with Server().serve(context) as server:
+
+        def settings(**verify: Any) -> AwsSettings:
+            server.answers = [http(sts), http(job)]
+            given = ConnectionSettings(region="us-east-1", endpoint_url=server.url, role_arn=ROLE, **verify)
+            return AwsSettings(connections={"default": given})
+
+        for verify in (bundle, False):
+            async with open_aws(settings(verify=verify)) as aws:
+                assert (await aws.wait("glue", "job_complete", RUN)).polls == 1
+        server.requests.clear()
+        async with open_aws(settings()) as aws, aws.client("glue") as client:
+            with pytest.raises(SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+                await client.get_job_run(**RUN)
+        assert not server.requests
 
 
 async def test_no_region_anywhere_is_said_at_once(fake: FakeAws, monkeypatch: pytest.MonkeyPatch) -> None:
