@@ -26,7 +26,7 @@ os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(
 )
 
 import uvloop  # noqa: E402
-from airflow.providers.amazon.aws.triggers.redshift_cluster import (  # type: ignore[import-not-found]  # noqa: E402
+from airflow.providers.amazon.aws.triggers.redshift_cluster import (  # noqa: E402
     RedshiftResumeClusterTrigger,
 )
 
