@@ -64,7 +64,7 @@ def _deleted(*but: str, code: str = "InternalError") -> Callable[[dict[str, Any]
 
 
 async def test_a_throttle_and_an_outage_do_not_end_the_wait_for_messages(fake: FakeAws, aws: Aws) -> None:
-    lost: list[Any] = [Fault("RequestThrottled")] * 4 + [Drop()]
+    lost: list[Any] = [Fault("RequestThrottled")] * 4 + [Fault("KmsThrottled"), Fault("OverLimit", status=403), Drop()]
     fake.script("ReceiveMessage", *lost, {}, _messages(1))
     fake.script("DeleteMessageBatch", _deleted())
     event = await _outcome(aws, SqsSensorTrigger(URL, delay=0.02))

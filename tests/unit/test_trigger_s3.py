@@ -64,6 +64,7 @@ def test_hook_params_that_airflow_has_nested_at_each_round_trip_are_found() -> N
         ({"bucket_key": {"a": 1}}, TypeError, "a list of 1 to 1,000 strings"),
         ({"wildcard_match": "false"}, TypeError, "wildcard_match must be True or False"),
         ({"metadata_keys": "Size"}, TypeError, "metadata_keys must be"),
+        ({"metadata_keys": [*map(str, range(101))]}, TypeError, "metadata_keys must be"),
         ({"delay": 0}, ValueError, "above 0"),
         ({"max_attempts": 0}, ValueError, "at least 1"),
         ({"bucket_name": 5}, TypeError, "bucket_name must be a string"),

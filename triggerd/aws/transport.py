@@ -36,6 +36,7 @@ THROTTLE_CODES = frozenset({
     "KmsThrottlingException", "KMSThrottlingException", "KMSThrottlingFault", "EKSRequestThrottledException",
     "APICallRateForCustomerExceeded", "DependentServiceRequestThrottlingFault",
     "ActiveWaitingRequestsExceededException",
+    "KmsThrottled", "KMS.ThrottlingException", "OverLimit",  # SQS; the last: 120,000 messages are in flight
 })  # fmt: skip
 TRANSIENT_CODES = frozenset({
     "RequestTimeout", "RequestTimeoutException", "InternalError", "InternalFailure", "InternalServerError",

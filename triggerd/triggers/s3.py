@@ -14,7 +14,7 @@ from triggerd.triggers.s3_patterns import Pattern, PatternError, Regex, Wildcard
 from triggerd.triggers.s3_reads import Place, S3Reads, pays, place
 
 _MAX_KEYS = 1_000
-_MAX_FILES = 5_000
+_MAX_FILES, _MAX_METADATA = 5_000, 100
 _HEADS_AT_ONCE = 20
 _DEFAULT_METADATA = ["Size", "Key"]
 _LISTED = frozenset({"Size", "Key", "ETag", "LastModified"})
@@ -64,7 +64,7 @@ class S3KeyTrigger(BaseTrigger):
         self.wildcard_match = flag("wildcard_match", wildcard_match)
         self.use_regex = flag("use_regex", use_regex)
         self.should_check_fn = flag("should_check_fn", should_check_fn)
-        self.metadata_keys = _texts("metadata_keys", metadata_keys) if metadata_keys else None
+        self.metadata_keys = _texts("metadata_keys", metadata_keys, _MAX_METADATA) if metadata_keys else None
         self.hook_params = pays(hook_params) or None
         self.delay = number("delay", delay) or 5.0
         self.max_attempts = attempts(max_attempts)
@@ -175,7 +175,7 @@ def _said(error: Exception) -> str:
     return ". ".join([str(error), *getattr(error, "__notes__", ())])
 
 
-def _texts(label: str, values: object) -> list[str]:
-    if not isinstance(values, list | tuple) or not 0 < len(values) <= _MAX_KEYS:
-        raise TypeError(f"{label} must be a string or a list of 1 to {_MAX_KEYS:,} strings, not {values!r:.100}")
+def _texts(label: str, values: object, most: int = _MAX_KEYS) -> list[str]:
+    if not isinstance(values, list | tuple) or not 0 < len(values) <= most:
+        raise TypeError(f"{label} must be a string or a list of 1 to {most:,} strings, not {values!r:.100}")
     return [text(label, value) for value in values]
