@@ -114,6 +114,20 @@ async def test_a_task_that_ecs_does_not_know_any_more_fails_and_says_so(fake: Fa
     assert f"the task {ARN} is gone, or was never in cluster etl" in event.error.message
 
 
+async def test_a_task_that_ecs_does_not_know_yet_is_waited_for(fake: FakeAws, aws: Aws) -> None:
+    fake.script("DescribeTasks", GONE, GONE, GONE, _task("PENDING"), _task("STOPPED"))
+    event = await _outcome(aws, _done(log_group=None))
+    assert event.payload == {"status": "success", "task_arn": ARN, "cluster": "etl"}
+
+
+async def test_a_task_that_was_seen_and_has_vanished_fails_at_once(fake: FakeAws, aws: Aws) -> None:
+    fake.script("DescribeTasks", _task("RUNNING"), GONE)
+    event = await _outcome(aws, _done(log_group=None))
+    assert event.error is not None
+    assert "is gone, or was never in cluster" in event.error.message
+    assert fake.calls["DescribeTasks"] == 2
+
+
 async def test_a_task_that_does_not_stop_raises_at_the_end_of_its_budget(fake: FakeAws, aws: Aws) -> None:
     fake.script("DescribeTasks", _task("RUNNING"))
     event = await _outcome(aws, _done(max_attempts=3, log_stream=""))

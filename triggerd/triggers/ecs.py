@@ -1,13 +1,18 @@
 """The trigger that waits for a task of ECS."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from triggerd.errors import ConfigError, WaiterDefinitionError, WaiterFailedError, WaitError
-from triggerd.trigger import TriggerEvent, WaitResponse
+from triggerd.trigger import Progress, TriggerEvent, WaitResponse
 from triggerd.triggers.arguments import changed, text
 from triggerd.triggers.aws import success_details
 from triggerd.triggers.log_tail import LogStream, LogTailTrigger
+from triggerd.triggers.wait_checkpoints import WaitCheckpoints
+
+# RunTask is answered before all of ECS knows of the task; AWS advises to ask for up to five minutes.
+_APPEARS_DELAY_S, _APPEARS_ATTEMPTS = 15.0, 20
+_APPEARS = [{"state": "success", "matcher": "path", "argument": "length(tasks) > `0`", "expected": True}]
 
 
 class TaskDoneTrigger(LogTailTrigger):
@@ -15,8 +20,8 @@ class TaskDoneTrigger(LogTailTrigger):
 
     Fires ``{"status": "success", "task_arn": ..., "cluster": ...}``, whatever the task's containers did: their exit
     codes are in the event's details as `exit_codes` (by container's name, None where it has none), with ECS's
-    `stop_code` and `stopped_reason`. A task that ECS does not know (any more), and a budget that is used up, raise.
-    An explicit cancel stops the task.
+    `stop_code` and `stopped_reason`. A task that ECS knew and does not know any more, one that it does not know for
+    five minutes, and a budget that is used up raise. An explicit cancel stops the task.
 
     Args:
         cluster: Its name or ARN.
@@ -51,6 +56,21 @@ class TaskDoneTrigger(LogTailTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return "triggerd.triggers.ecs.TaskDoneTrigger", changed(self)
 
+    async def _wait(
+        self, checkpoints: WaitCheckpoints, on_poll: Callable[[Progress], None] | None = None
+    ) -> WaitResponse:
+        try:
+            return await super()._wait(checkpoints, on_poll)
+        except WaiterFailedError as error:
+            if not error.response.get("failures") or error.polls > 1:  # it was there before
+                raise
+        await self.context.aws.wait(
+            "ecs", "tasks_stopped", self.waiter_args, acceptors=_APPEARS,
+            delay=min(self.delay or _APPEARS_DELAY_S, _APPEARS_DELAY_S), max_attempts=_APPEARS_ATTEMPTS,
+            connection=self.connection, region=self.region,
+        )  # fmt: skip
+        return await super()._wait(checkpoints, on_poll)
+
     def _streams(self) -> list[LogStream]:
         return [LogStream(self.log_group, self.log_stream)] if self.log_group and self.log_stream else []
 
@@ -62,7 +82,7 @@ class TaskDoneTrigger(LogTailTrigger):
         return TriggerEvent(payload, {**success_details(response), **_end(response)})
 
     def _failure(self, error: WaitError | WaiterDefinitionError | ConfigError) -> TriggerEvent:
-        if isinstance(error, WaiterFailedError) and error.response.get("failures"):
+        if isinstance(error, WaitError) and error.response.get("failures"):
             raise WaiterFailedError(
                 f"the task {self.task_arn} is gone, or was never in cluster {self.cluster}: ECS forgets a stopped task"
                 f" after an hour or so ({error})",
