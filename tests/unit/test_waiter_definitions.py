@@ -153,6 +153,11 @@ def _replication(status: str, provision: str) -> dict[str, object]:
     return {"Replications": [{"Status": status, "ProvisionData": {"ProvisionState": provision}}]}
 
 
+def _tasks(status: str) -> dict[str, object]:
+    """One task, and one that ECS does not know."""
+    return {"tasks": [{"lastStatus": status}], "failures": [{"reason": "MISSING"}]}
+
+
 @pytest.mark.parametrize(("service", "name", "response", "state"), [
     ("stepfunctions", "execution_complete", {"status": "TIMED_OUT"}, "failure"),
     ("glue", "job_complete", {"JobRun": {"JobRunState": "EXPIRED"}}, "failure"),
@@ -193,6 +198,9 @@ def _replication(status: str, provision: str) -> dict[str, object]:
     ("emr", "notebook_running", {"NotebookExecution": {"Status": "STOPPED"}}, "failure"),
     ("ecs", "tasks_stopped", {"tasks": [], "failures": [{"reason": "MISSING"}]}, "failure"),
     ("ecs", "tasks_stopped", {"tasks": [{"lastStatus": "STOPPED"}, {"lastStatus": "DELETED"}]}, "success"),
+    # ECS forgets one of the tasks before the others stop, or does not know it yet
+    ("ecs", "tasks_stopped", _tasks("RUNNING"), "retry"),
+    ("ecs", "tasks_stopped", _tasks("STOPPED"), "success"),
     ("ecs", "tasks_stopped", {"tasks": [{"lastStatus": "STOPPED"}, {"lastStatus": "DEPROVISIONING"}]}, "retry"),
     ("eks", "nodegroup_active", {"nodegroup": {"status": "DEGRADED"}}, "failure"),
     ("neptune-graph", "import_task_successful", {"status": "DELETED"}, "failure"),
