@@ -194,7 +194,7 @@ def _tasks(status: str) -> dict[str, object]:
     ("dms", "replication_stopped", {"Replications": [{"Status": "failed"}]}, "failure"),
     ("opensearchserverless", "collection_available", {"collectionDetails": [{"status": "UPDATE_FAILED"}]}, "failure"),
     ("opensearchserverless", "collection_available",
-     {"collectionErrorDetails": [{"errorCode": "NOT_FOUND"}]}, "failure"),
+     {"collectionErrorDetails": [{"errorCode": "NOT_FOUND"}]}, "retry"),
     ("emr", "notebook_running", {"NotebookExecution": {"Status": "STOPPED"}}, "failure"),
     ("ecs", "tasks_stopped", {"tasks": [], "failures": [{"reason": "MISSING"}]}, "failure"),
     ("ecs", "tasks_stopped", {"tasks": [{"lastStatus": "STOPPED"}, {"lastStatus": "DELETED"}]}, "success"),
