@@ -157,7 +157,7 @@ async def test_a_role_is_assumed_with_static_keys_and_all_that_a_session_may_hav
 async def test_sessions_with_other_tags_and_other_keys_are_other_identities(fake: FakeAws) -> None:
     keys = Keys()
     fake.script("AssumeRole", keys.of_sts)
-    way = {"region": "us-east-1", "endpoint_url": fake.url}
+    way: dict[str, Any] = {"region": "us-east-1", "endpoint_url": fake.url}
     connections = {
         "a": ConnectionSettings(**way, role_arn=ROLE, session_tags={"team": "a"}),
         "b": ConnectionSettings(**way, role_arn=ROLE, session_tags={"team": "b"}),
@@ -276,6 +276,14 @@ async def source_profile(folder: Path, monkeypatch: Environment) -> AsyncIterato
     yield ETL
 
 
+@asynccontextmanager
+async def irsa(folder: Path, monkeypatch: Environment) -> AsyncIterator[dict[str, Any]]:
+    (folder / "token").write_text("oidc")
+    monkeypatch.setenv("AWS_ROLE_ARN", ROLE)
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(folder / "token"))
+    yield {}
+
+
 def signed_on(cache: Path, monkeypatch: Environment, name: str, **more: str) -> None:
     """What `aws sso login` leaves behind."""
     monkeypatch.setattr("botocore.credentials.SSOProvider._SSO_TOKEN_CACHE_DIR", str(cache))
@@ -305,13 +313,14 @@ async def legacy_sso(folder: Path, monkeypatch: Environment) -> AsyncIterator[di
 
 
 @pytest.mark.usefixtures("no_keys")
-@pytest.mark.parametrize("source", [container, instance, process, source_profile, sso, legacy_sso])
+@pytest.mark.parametrize("source", [container, instance, process, source_profile, irsa, sso, legacy_sso])
 @pytest.mark.parametrize("role", [False, True], ids=["", "a role on top"])
 async def test_each_source_of_botocores_chain_gives_its_key(
     source: Callable[..., Any], role: bool, fake: FakeAws, tmp_path: Path, monkeypatch: Environment
 ) -> None:
     keys = Keys()
     fake.script("AssumeRole", keys.of_sts)
+    fake.script("AssumeRoleWithWebIdentity", keys.of_sts)
     soon = int((dt.datetime.now(dt.UTC).timestamp() + 3600) * 1000)
     given = {"accessKeyId": "KEY1", "secretAccessKey": "s", "sessionToken": "t", "expiration": soon}
     fake.script("GetRoleCredentials", {"roleCredentials": given})

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, TypeVar
 
 import msgspec
@@ -82,6 +83,7 @@ class Connections:
         self._loader = loader
         self._cold: ThreadPoolExecutor | None = None
         self._sessions: dict[Identity, tuple[AioSession, Credentials]] = {}  # filled in the cold thread only
+        self._building_sources = Lock()
         self._building: dict[_ClientKey, asyncio.Task[SharedClient]] = {}
 
     async def open(self) -> None:
@@ -193,7 +195,7 @@ class Connections:
     def _session(
         self, identity: Identity, settings: ConnectionSettings, region: str | None
     ) -> tuple[AioSession, Credentials]:
-        source = CredentialSource(settings, region, self._settings, self._loader)
+        source = CredentialSource(settings, region, self._settings, self._loader, self._building_sources)
         credentials = Credentials(identity.label, source.fetch, renews=source.renews)
         session = AioSession(profile=settings.profile)
         session.user_agent_extra = f"{USER_AGENT} {session.user_agent_extra}"

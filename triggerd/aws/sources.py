@@ -6,6 +6,7 @@ botocore itself there, not aiobotocore, which reads the SSO cache and builds STS
 
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 from botocore import UNSIGNED
@@ -34,9 +35,17 @@ class Fetched(NamedTuple):
 class CredentialSource:
     """Fetches an identity's credentials from the start, each time: files and variables that changed are seen."""
 
-    def __init__(self, settings: ConnectionSettings, region: str | None, aws: AwsSettings, loader: Loader) -> None:
-        """`region` is where STS is asked for a role."""
-        self._settings, self._region, self._aws, self._loader = settings, region, aws, loader
+    def __init__(
+        self, settings: ConnectionSettings, region: str | None, aws: AwsSettings, loader: Loader, building: Lock
+    ) -> None:
+        """
+        Args:
+            region: Where STS is asked for a role.
+            aws: Timeouts of such a call.
+            building: Held while sessions and clients are made, one lock for all identities: that is nothing but CPU,
+                and forty threads at it leave the event loop none for half a second.
+        """
+        self._settings, self._region, self._aws, self._loader, self._building = settings, region, aws, loader, building
 
     @property
     def renews(self) -> bool:
@@ -50,10 +59,14 @@ class CredentialSource:
             NoCredentialsError: The chain found none. ConfigError: no such token file, a profile that wants a person.
             ClientError, BotoCoreError: Whatever else AWS and botocore say.
         """
-        session = self._session()
+        with self._building:
+            session = self._session()
         if not self._settings.role_arn:
             return _of_chain(session)
-        sts = self._sts(session)
+        if not self._settings.web_identity_token_file:
+            session.get_credentials()  # may take long; the client takes what was found
+        with self._building:
+            sts = self._sts(session)
         try:
             return _of_role(self._assume(sts))
         finally:
