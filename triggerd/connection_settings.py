@@ -93,11 +93,8 @@ def rules_of(connection: ConnectionSettings) -> Iterator[tuple[str, bool, str]]:
         "access_key_id and secret_access_key go together",
     )
     yield "session_token", has_key or not connection.session_token, "belongs to an access_key_id"
-    yield (
-        "profile",
-        bool(connection.profile) + has_key + token_file <= 1,
-        "name one source only: profile, access_key_id or web_identity_token_file",
-    )
+    yield "profile", not (has_key and connection.profile), "name one source: this, or access_key_id"
+    yield "web_identity_token_file", not (has_key and token_file), "name one source: this, or access_key_id"
     for field in ("external_id", "session_name", "session_duration_s", "session_tags", "transitive_tag_keys",
                   "source_identity", "session_policy", "session_policy_arns", "web_identity_token_file"):  # fmt: skip
         yield field, bool(connection.role_arn) or not getattr(connection, field), "says how role_arn is assumed: set it"

@@ -28,7 +28,7 @@ FLOORS: list[set[str]] = [
     {"resume"},
     # The daemon's side.
     {"connection_settings"},
-    {"settings", "embedded"},
+    {"settings", "embedded", "airflow_connections"},
     {"metrics", "logs"},
     {"aws"},
     {"airflow"},

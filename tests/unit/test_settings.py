@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from triggerd.cli.config import load
+from triggerd.cli.config import load, secret_for_all
 from triggerd.data import data_path
 from triggerd.errors import ConfigError
-from triggerd.settings import ConnectionSettings, Settings, check
+from triggerd.settings import AwsSettings, ConnectionSettings, Settings, check
 
 
 def load_text(
@@ -194,3 +194,77 @@ def test_what_kubernetes_puts_beside_a_service_is_no_setting() -> None:
 
 def test_a_list_in_the_environment_may_have_spaces() -> None:
     assert load(None, {"TRIGGERD_ALLOW": "a.*, b.*"}, {}).allow == ("a.*", "b.*")
+
+
+KEYS: dict[str, Any] = {"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "hush", "session_token": "hush"}
+
+
+def test_keys_of_a_connection_are_shown_nowhere() -> None:
+    connection = ConnectionSettings(**KEYS)
+    settings = Settings(aws=AwsSettings(connections={"keys": connection}))
+    for shown in (repr(connection), repr(settings.aws), repr(settings), f"{settings}"):
+        assert not any(value in shown for value in KEYS.values())
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_of_the_wrong_type_is_not_shown(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"aws\.connections\.x\.{key}: Expected `str") as caught:
+        load_text(tmp_path, f'[aws.connections.x]\n{key} = ["hush"]\n')
+    assert "hush" not in str(caught.value)
+
+
+def test_keys_may_come_from_file_and_environment_together(tmp_path: Path) -> None:
+    environ = {"TRIGGERD_AWS__CONNECTIONS__X__SECRET_ACCESS_KEY": "hush"}
+    settings = load_text(tmp_path, '[aws.connections.x]\naccess_key_id = "AKIA"\n', environ)
+    assert settings.aws.connections["x"].secret_access_key == "hush"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"access_key_id": "A"}, "secret_access_key: .*go together"),
+        ({"secret_access_key": "s"}, "secret_access_key: .*go together"),
+        ({"session_token": "t"}, "session_token: belongs to"),
+        ({"access_key_id": "A", "secret_access_key": "s", "profile": "p"}, "profile: name one source"),
+        ({"access_key_id": "A", "secret_access_key": "s", "role_arn": "r", "web_identity_token_file": "/t"},
+         "web_identity_token_file: name one source"),
+        *(({field: value}, f"{field}: says how role_arn is assumed")
+          for field, value in {"external_id": "e", "session_name": "n", "session_tags": {"a": "b"},
+                               "source_identity": "i", "session_policy": "{}", "session_policy_arns": ["a"],
+                               "web_identity_token_file": "/t", "session_duration_s": 900}.items()),
+        ({"role_arn": "r", "web_identity_token_file": "/t", "external_id": "e"}, "external_id: a token"),
+        ({"role_arn": "r", "session_duration_s": 899}, "session_duration_s: 900"),
+        ({"role_arn": "r", "session_duration_s": 43_201}, "session_duration_s: 900"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_together_in_a_connection_is_named(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^aws\.connections\.x\.{says}"):
+        load(None, {}, {"aws": {"connections": {"x": fields}}})
+
+
+def test_airflows_connections_are_connections_but_for_those_that_are_configured(tmp_path: Path) -> None:
+    environ = {"AIRFLOW_CONN_ETL": "aws://?region_name=eu-west-1", "AIRFLOW_CONN_X": "aws://?region_name=eu-west-1"}
+    settings = load_text(tmp_path, '[aws.connections.x]\nprofile = "data"\n', environ)
+    assert settings.aws.connections == {
+        "etl": ConnectionSettings(region="eu-west-1"),
+        "x": ConnectionSettings(profile="data"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('signing_keys = ["0123456789abcdef"]', "signing_keys"),
+        ('[redis]\nurl = "redis://u:p@h"', "redis.url"),
+        ('[aws.connections.x]\nsecret_access_key = "s"', "aws.connections.x.secret_access_key"),
+        ('[aws.connections.x]\naccess_key_id = "A"', ""),
+        ("capacity = 1", ""),
+    ],
+)
+def test_a_secret_in_a_file_that_all_can_read_is_named(tmp_path: Path, text: str, key: str) -> None:
+    file = tmp_path / "triggerd.toml"
+    file.write_text(text)
+    file.chmod(0o644)
+    assert secret_for_all(file) == key
+    file.chmod(0o640)
+    assert secret_for_all(file) == ""

@@ -3,14 +3,17 @@
 import difflib
 import inspect
 import re
+import stat
 import tomllib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
+from triggerd.airflow_connections import airflow_connections
 from triggerd.errors import ConfigError
 from triggerd.redact import redacted
 from triggerd.settings import Settings, check
@@ -33,7 +36,7 @@ def load(config_file: Path | None, environ: Mapping[str, str], overrides: Mappin
         config_file: A TOML file; None for none.
         environ: ``TRIGGERD_LEASE_MS=5000``; ``__`` nests: ``TRIGGERD_REDIS__URL``. A list is comma-separated or
             JSON, a table is JSON. Fields in ``_ms`` or ``_s`` also take a duration such as ``10s``, ``1.5h``, in the
-            file too.
+            file too. AIRFLOW_CONN_<ID> of type aws are connections, where the other sources have none of that name.
         overrides: What the flags say, as the file would: ``{"redis": {"url": ...}}``.
 
     Raises:
@@ -46,7 +49,24 @@ def load(config_file: Path | None, environ: Mapping[str, str], overrides: Mappin
     _merge(merged, overrides, Settings, _Source("the command line"))
     settings = msgspec.convert(merged, Settings)
     check(settings)
-    return settings
+    airflows, _ = airflow_connections(environ)
+    aws = msgspec.structs.replace(settings.aws, connections={**airflows, **settings.aws.connections})
+    return msgspec.structs.replace(settings, aws=aws)
+
+
+def secret_for_all(config_file: Path) -> str:
+    """The key of a secret in this file, where every user of this machine may read it; else ""."""
+    if not config_file.stat().st_mode & stat.S_IROTH:
+        return ""
+    tree = _read_file(config_file)
+    connections = tree.get("aws", {}).get("connections", {})
+    held = {
+        "signing_keys": tree.get("signing_keys"),
+        "redis.url": urlsplit(str(tree.get("redis", {}).get("url", ""))).password,
+        **{f"aws.connections.{name}.secret_access_key": connections[name].get("secret_access_key")
+           for name in connections},
+    }  # fmt: skip
+    return next((key for key, secret in held.items() if secret), "")
 
 
 class _Source:
