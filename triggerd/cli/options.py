@@ -35,10 +35,14 @@ def redis_options(command: Command) -> Command:
     return config_option(redis_option(queue(command)))
 
 
+def config_file(config: Path | None) -> Path | None:
+    """The file that counts."""
+    return config if config is not None else DEFAULT_FILE if DEFAULT_FILE.exists() else None
+
+
 def read_settings(config: Path | None, redis: str | None = None) -> Settings:
     """The settings that the daemon would have with these options."""
-    file = config if config is not None else DEFAULT_FILE if DEFAULT_FILE.exists() else None
-    return load(file, os.environ, {"redis": {"url": redis}} if redis else {})
+    return load(config_file(config), os.environ, {"redis": {"url": redis}} if redis else {})
 
 
 def open_client(config: Path | None, redis: str | None) -> Client:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import uvloop
 
 from triggerd import logs
 from triggerd.cli.config import DEFAULT_FILE, ENV_FILE, load
+from triggerd.cli.doubts import doubts
 from triggerd.daemon import containment
 from triggerd.daemon.daemon import Daemon
+from triggerd.daemon.finding import Finding
 from triggerd.embedded import EmbeddedServer
 from triggerd.settings import Settings
 
@@ -58,13 +61,16 @@ def run(
             click.echo(redis)
         if redis is not None:
             overrides["redis"] = {"url": redis}
-        serve(load(file, os.environ, overrides))
+        serve(load(file, os.environ, overrides), doubts(file, os.environ))
     _leave()
 
 
-def serve(settings: Settings) -> None:
-    """Run one daemon with these settings, until it is told to stop."""
+def serve(settings: Settings, doubtful: Iterable[Finding] = ()) -> None:
+    """Run one daemon with these settings, until it is told to stop; it warns of what is doubtful in them."""
     logs.configure(settings.logs)
+    for doubt in doubtful:
+        told = {"about": doubt.about, "found": doubt.found, "advice": doubt.advice}
+        logs.get_logger("triggerd.startup").warning("doctor", **told)
     # A second series for each counter, of use to nobody here.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has none
 
