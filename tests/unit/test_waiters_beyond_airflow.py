@@ -22,6 +22,10 @@ def _workflow(status: str, **statistics: int) -> dict[str, object]:
     return {"Run": {"Status": status, "Statistics": statistics}}
 
 
+def _stopped(reason: str) -> dict[str, object]:
+    return {"ReplicationTasks": [{"Status": "stopped", "StopReason": f"Stop Reason {reason}"}]}
+
+
 def _campaign(update: str) -> dict[str, object]:
     return {"campaign": {"status": "ACTIVE", "latestCampaignUpdate": {"status": update}}}
 
@@ -76,6 +80,14 @@ def test_services_that_data_and_ops_teams_wait_on_have_their_waits(service: str,
     # rolled back as soon as that begins; one that is asked to stop is not over
     ("ecs", "service_deployment_successful", {"serviceDeployments": [{"status": "ROLLBACK_IN_PROGRESS"}]}, "failure"),
     ("ecs", "service_deployment_successful", {"serviceDeployments": [{"status": "STOP_REQUESTED"}]}, "retry"),
+    # a replication task that begins is on its way to 'stopped', which may have another reason than its end
+    ("dms", "replication_task_complete", {"ReplicationTasks": [{"Status": "starting"}]}, "retry"),
+    ("dms", "replication_task_complete", {"ReplicationTasks": [{"Status": "ready"}]}, "retry"),
+    ("dms", "replication_task_complete", _stopped("FULL_LOAD_ONLY_FINISHED"), "success"),
+    ("dms", "replication_task_complete", _stopped("NORMAL"), "success"),
+    ("dms", "replication_task_complete", {"ReplicationTasks": [{"Status": "stopped"}]}, "success"),
+    ("dms", "replication_task_complete", _stopped("FATAL_ERROR"), "failure"),
+    ("dms", "replication_task_complete", _stopped("STOPPED_DUE_TO_LOW_DISK"), "failure"),
     # AWS's COMPLETED with actions that failed
     ("glue", "workflow_run_complete", _workflow("COMPLETED", TotalActions=3, SucceededActions=3), "success"),
     ("glue", "workflow_run_complete", _workflow("COMPLETED", TotalActions=3, FailedActions=1), "failure"),
