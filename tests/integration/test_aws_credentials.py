@@ -4,20 +4,27 @@ import asyncio
 import datetime as dt
 import hashlib
 import json
+import re
+import urllib.request
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from aiohttp import web
 
+from tests.support.daemon_process import DaemonProcess
 from tests.support.fake_aws import FakeAws, Fault
 from tests.support.waiting import eventually
+from triggerd import Client
 from triggerd.aws.aws import Aws
 from triggerd.aws.local import open_aws
+from triggerd.clock import wall_ms
 from triggerd.errors import AwsCallError
 from triggerd.settings import AwsSettings, ConnectionSettings
+from triggerd.triggers.aws import AwsWaiterTrigger
 
 ROLE = "arn:aws:iam::123456789012:role/waits"
 RUN = {"JobName": "j", "RunId": "r"}
@@ -181,6 +188,22 @@ async def test_one_identity_without_credentials_is_no_trouble_of_another(fake: F
             await aws.wait("glue", "job_complete", RUN)
         assert (await aws.wait("glue", "job_complete", RUN, connection="other")).polls == 1
         assert states(aws) == {ROLE: (False, 0, 1), "the default credentials": (False, 1, 0)}
+
+
+def test_a_daemon_tells_prometheus_when_a_roles_credentials_end(redis_url: str, td: Client, moto_url: str) -> None:
+    with closing(boto3.client("s3", endpoint_url=moto_url)) as client:
+        client.create_bucket(Bucket="lake")
+    connection = {"region": "us-east-1", "endpoint_url": moto_url, "role_arn": ROLE, "session_duration_s": 900}
+    env = {"TRIGGERD_AWS__CONNECTIONS": json.dumps({"lake": connection})}
+    with DaemonProcess(redis_url, env=env) as daemon:
+        wait = AwsWaiterTrigger("s3", "bucket_exists", {"Bucket": "lake"}, connection="lake")
+        assert td.defer(wait, reply_to=None).result(timeout=20).payload["status"] == "success"
+        with urllib.request.urlopen(f"{daemon.http_url}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+    found = re.search(rf'credentials_expiry_timestamp_seconds{{identity="{ROLE}"}} (\S+)', text)
+    assert found is not None
+    assert 800 < float(found[1]) - wall_ms() / 1000 <= 900
+    assert f'triggerd_aws_credentials_refreshes_total{{identity="{ROLE}",result="ok"}} 1.0' in text
 
 
 # Web identity: a connection's own token file, and that of the environment as EKS sets it (IRSA)

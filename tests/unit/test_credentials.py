@@ -50,7 +50,7 @@ async def keep() -> AsyncIterator[Kept]:
 
 
 async def key(credentials: Credentials) -> str:
-    return (await credentials.get_frozen_credentials()).access_key
+    return str((await credentials.get_frozen_credentials()).access_key)
 
 
 async def test_nothing_is_fetched_before_somebody_asks_and_once_for_all_who_do(keep: Kept) -> None:
