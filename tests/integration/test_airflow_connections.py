@@ -1,0 +1,46 @@
+"""An Airflow trigger with its `aws_conn_id`, the AIRFLOW_CONN_ variable as before, and a real daemon."""
+
+import asyncio
+import json
+
+from tests.support.daemon_process import DaemonProcess
+from tests.support.fake_aws import FakeAws
+from triggerd import Client
+
+GLUE = "airflow.providers.amazon.aws.triggers.glue.GlueJobCompleteTrigger"
+SESSION = {"AccessKeyId": "ROLEKEY", "SecretAccessKey": "s", "SessionToken": "t", "Expiration": "2099-01-02T03:04:00Z"}
+
+
+async def test_a_pair_of_airflow_finds_its_connection_in_the_daemons_environment(redis_url: str) -> None:
+    async with FakeAws("glue", "sts") as aws:
+        aws.script("AssumeRole", {"Credentials": SESSION})
+        aws.script("GetJobRun", {"JobRun": {"JobRunState": "SUCCEEDED"}})
+        extra = {
+            "region_name": "eu-west-1",
+            "endpoint_url": aws.url,
+            "service_config": {"sts": {"endpoint_url": aws.url}},
+            "role_arn": "arn:aws:iam::123456789012:role/waits",
+            "assume_role_kwargs": {"ExternalId": "ext"},
+            "odd": "hush",
+        }
+        conn = {"conn_type": "aws", "login": "AKIA", "password": "hush", "extra": extra}
+        env = {"AIRFLOW_CONN_ETL": json.dumps(conn), "TRIGGERD_LOGS__FORMAT": "json"}
+        daemon = DaemonProcess(redis_url, env=env)
+        kwargs = {
+            "job_name": "j", "run_id": "r", "verbose": False, "aws_conn_id": "etl",
+            "waiter_delay": 1, "waiter_max_attempts": 3,
+        }  # fmt: skip
+
+        def run() -> object:
+            with daemon, Client(redis_url) as td:
+                event = td.defer((GLUE, kwargs)).result(timeout=20)
+                warned = [record for record in daemon.log_records() if record.get("about") == "connections"]
+                assert [record["found"] for record in warned] == ["AIRFLOW_CONN_ETL: not used: odd"]
+                assert "hush" not in daemon.log_text
+                return event.payload
+
+        assert await asyncio.to_thread(run) == {"status": "success", "run_id": "r"}
+    [assumed] = [seen for seen in aws.seen if seen.operation == "AssumeRole"]
+    assert assumed.access_key == "AKIA"
+    assert (assumed.params["RoleSessionName"], assumed.params["ExternalId"]) == ("airflow_etl", "ext")
+    assert {seen.access_key for seen in aws.seen if seen.operation == "GetJobRun"} == {"ROLEKEY"}
