@@ -426,6 +426,27 @@ async def test_an_object_that_vanishes_between_list_and_head_is_not_there_yet(fr
     assert file["Key"] == "data/a"
 
 
+async def test_a_machine_without_a_process_to_match_keys_in_is_waited_through(
+    s3: Aws, boto: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, started = asyncio.create_subprocess_exec, []
+
+    async def begin(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        started.append(options["start_new_session"])
+        if len(started) == 1:
+            raise BlockingIOError("Resource temporarily unavailable")
+        process = await begun(*arguments, **options)
+        if len(started) == 2:
+            process.terminate()
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", begin)
+    _put(boto, "data/7.csv")
+    event = await _outcome(s3, S3KeyTrigger("lake", "data/\\d+\\.csv", use_regex=True, delay=0.02))
+    assert event.payload == {"status": "success"}
+    assert started == [True, True, True]
+
+
 async def test_a_denied_head_says_what_it_may_mean(front: Front, s3: Aws, boto: Any) -> None:
     front.before = lambda request: web.Response(status=403)
     event = await _outcome(s3, S3KeyTrigger("lake", "a"))

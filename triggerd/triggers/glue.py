@@ -6,7 +6,7 @@ from typing import Any
 from triggerd.trigger import BaseTrigger, TriggerEvent
 from triggerd.triggers.arguments import attempts, changed, flag, name, number, text
 from triggerd.triggers.log_tail import LogStream, LogTail, LogTailTrigger
-from triggerd.triggers.looks import gave_up, looks
+from triggerd.triggers.looks import gave_up, looks, stored
 
 _DELAY_S = 60.0
 _LOG_GROUP = "/aws-glue/jobs"
@@ -121,7 +121,7 @@ class GlueCatalogPartitionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         polls = 0
-        async for polls in looks(self.delay, self.max_attempts, self.context.restored, self.context.checkpoint):
+        async for polls in looks(self.delay, self.max_attempts, stored(self.context), self.context.checkpoint):
             found = await self._is_there()
             self.context.log.debug("looked for a partition", table=self.table_name, found=found, look=polls)
             if found:

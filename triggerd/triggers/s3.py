@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from triggerd.errors import ConfigError, WaiterDefinitionError, WaitError
+from triggerd.errors import ConfigError, WaiterDefinitionError, WaitError, message_of
 from triggerd.trigger import BaseTrigger, TriggerEvent
 from triggerd.triggers.arguments import attempts, changed, flag, name, number, text
 from triggerd.triggers.aws import failure_details
@@ -93,7 +93,11 @@ class S3KeyTrigger(BaseTrigger):
         async for number_of_looks in looks(
             self.delay, self.max_attempts, stored(self.context), self.context.checkpoint
         ):
-            files = await look.all_files()
+            try:
+                files = await look.all_files()
+            except OSError as error:  # this machine has no process to match keys in, just now
+                self.context.log.warning("keys were not matched, later again", error=message_of(error))
+                continue
             if files is None:
                 continue
             details = {"polls": number_of_looks}

@@ -4,6 +4,7 @@ import asyncio
 import fnmatch
 import json
 import re
+import signal
 import sys
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -87,8 +88,9 @@ class Regex:
 
 
 async def _match_apart(regex: str, keys: list[str]) -> list[int]:
+    """Raises PatternError. OSError: no process could be had, or somebody ended it."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-S", "-c", _PROGRAM,
+        sys.executable, "-I", "-S", "-c", _PROGRAM, start_new_session=True,  # a Ctrl-C is for the daemon alone
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     asked = json.dumps({"regex": regex, "keys": keys, "limit_s": LIMIT_S})
@@ -101,6 +103,8 @@ async def _match_apart(regex: str, keys: list[str]) -> list[int]:
         if process.returncode is None:
             process.kill()
             await process.wait()
+    if not said and process.returncode == -signal.SIGTERM:
+        raise ChildProcessError("the process that matches keys was ended from outside")
     if not said:
         raise PatternError(f"the regular expression {regex!r} takes more than {LIMIT_S} s for {len(keys)} keys")
     answer = json.loads(said)
