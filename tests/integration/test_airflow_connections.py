@@ -11,7 +11,7 @@ GLUE = "airflow.providers.amazon.aws.triggers.glue.GlueJobCompleteTrigger"
 SESSION = {"AccessKeyId": "ROLEKEY", "SecretAccessKey": "s", "SessionToken": "t", "Expiration": "2099-01-02T03:04:00Z"}
 
 
-async def test_a_pair_of_airflow_finds_its_connection_in_the_daemons_environment(redis_url: str) -> None:
+async def test_a_pair_of_airflow_finds_its_connection_in_the_environment_in_any_case(redis_url: str) -> None:
     async with FakeAws("glue", "sts") as aws:
         aws.script("AssumeRole", {"Credentials": SESSION})
         aws.script("GetJobRun", {"JobRun": {"JobRunState": "SUCCEEDED"}})
@@ -27,7 +27,7 @@ async def test_a_pair_of_airflow_finds_its_connection_in_the_daemons_environment
         env = {"AIRFLOW_CONN_ETL": json.dumps(conn), "TRIGGERD_LOGS__FORMAT": "json"}
         daemon = DaemonProcess(redis_url, env=env)
         kwargs = {
-            "job_name": "j", "run_id": "r", "verbose": False, "aws_conn_id": "etl",
+            "job_name": "j", "run_id": "r", "verbose": False, "aws_conn_id": "Etl",
             "waiter_delay": 1, "waiter_max_attempts": 3,
         }  # fmt: skip
 

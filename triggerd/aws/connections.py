@@ -47,7 +47,7 @@ class SharedClient:
     identity: Identity
     region: str
     credentials: Credentials | None = None
-    """The identity's, shared by all its clients; None in tests that sign otherwise."""
+    """The identity's, shared by all its clients; None where calls are not signed."""
     prepared: Prepared | None = None
     """The cheap way to send its calls; a hand-written trigger's client has none."""
 
@@ -151,6 +151,8 @@ class Connections:
         connections = self._settings.connections
         if name in connections:
             return connections[name]
+        if name.lower() in connections:  # in the environment, Airflow's ids have no case
+            return connections[name.lower()]
         if name == _AIRFLOWS_DEFAULT:
             return self._connection("default")
         if name == "default":
