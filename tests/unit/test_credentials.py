@@ -130,6 +130,18 @@ async def test_a_fetch_that_hangs_holds_up_its_calls_once_and_the_loop_never(
     assert await key(credentials) == "key 1"
 
 
+async def test_where_there_were_some_none_is_a_source_that_is_away_and_waited_for(keep: Kept) -> None:
+    source = Source(lives_s=0.3)
+    credentials = keep(source)
+    assert await key(credentials) == "key 1"
+    source.trouble = NoCredentialsError()
+    ends_ms = credentials.expires_ms
+    assert ends_ms is not None
+    await eventually(lambda: wall_ms() >= ends_ms)
+    with pytest.raises(CredentialRetrievalError, match="where there were some"):
+        await key(credentials)
+
+
 async def test_what_has_expired_when_it_comes_is_a_failure(keep: Kept) -> None:
     credentials = keep(Source(lives_s=-1))
     with pytest.raises(CredentialRetrievalError, match="what came has expired"):

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from botocore.credentials import ReadOnlyCredentials
-from botocore.exceptions import CredentialRetrievalError
+from botocore.exceptions import CredentialRetrievalError, NoCredentialsError
 
 from triggerd.aws.sources import Fetched
 from triggerd.clock import monotonic_s, wall_ms
@@ -118,7 +118,14 @@ class Credentials:
             self._refresh = None
 
     def _fresh(self) -> Fetched:
-        fetched = self._fetch()
+        try:
+            fetched = self._fetch()
+        except NoCredentialsError as error:
+            if self._held is None:
+                raise
+            # An instance's metadata service that is away looks like none at all; where there were some, it is away.
+            why = f"{self.label}: {error}, where there were some"
+            raise CredentialRetrievalError(provider=self.method, error_msg=why) from error
         if not _holds(fetched):
             raise CredentialRetrievalError(provider=self.method, error_msg=f"{self.label}: what came has expired")
         return fetched
