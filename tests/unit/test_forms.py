@@ -260,14 +260,14 @@ def test_a_running_task_is_not_failed_by_another_that_stopped() -> None:
     assert _said("ecs.tasks_running", answer, "arn:t2") == "success"
 
 
-def test_a_missing_task_fails_its_own_wait_only() -> None:
+def test_a_missing_task_is_missing_in_its_own_wait_only() -> None:
     answer = {
         "tasks": [{"taskArn": "arn:t2", "lastStatus": "RUNNING"}],
         "failures": [{"arn": "arn:t3", "reason": "MISSING"}],
         "ResponseMetadata": OK,
     }
     assert _said("ecs.tasks_running", answer, "arn:t2") == "success"
-    assert _said("ecs.tasks_running", answer, "arn:t3") == "failure"
+    assert _said("ecs.tasks_running", answer, "arn:t3") == "retry"
     assert _said("ecs.tasks_running", answer, "arn:not-told-of") == "ask"
 
 

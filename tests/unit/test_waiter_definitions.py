@@ -196,9 +196,13 @@ def _tasks(status: str) -> dict[str, object]:
     ("opensearchserverless", "collection_available",
      {"collectionErrorDetails": [{"errorCode": "NOT_FOUND"}]}, "retry"),
     ("emr", "notebook_running", {"NotebookExecution": {"Status": "STOPPED"}}, "failure"),
-    ("ecs", "tasks_stopped", {"tasks": [], "failures": [{"reason": "MISSING"}]}, "failure"),
     ("ecs", "tasks_stopped", {"tasks": [{"lastStatus": "STOPPED"}, {"lastStatus": "DELETED"}]}, "success"),
-    # ECS forgets one of the tasks before the others stop, or does not know it yet
+    # ECS does not know them yet, right after RunTask; it forgets one of them before the others stop
+    ("ecs", "tasks_stopped", {"tasks": [], "failures": [{"reason": "MISSING"}]}, "retry"),
+    ("ecs", "tasks_running", {"tasks": [], "failures": [{"reason": "MISSING"}]}, "retry"),
+    ("ecs", "tasks_running", _tasks("RUNNING"), "retry"),
+    ("ecs", "tasks_running", _tasks("STOPPED"), "failure"),
+    ("ecs", "tasks_running", {"tasks": [{"lastStatus": "RUNNING"}, {"lastStatus": "RUNNING"}]}, "success"),
     ("ecs", "tasks_stopped", _tasks("RUNNING"), "retry"),
     ("ecs", "tasks_stopped", _tasks("STOPPED"), "success"),
     ("ecs", "tasks_stopped", {"tasks": [{"lastStatus": "STOPPED"}, {"lastStatus": "DEPROVISIONING"}]}, "retry"),

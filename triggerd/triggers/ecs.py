@@ -12,6 +12,12 @@ from triggerd.triggers.wait_checkpoints import WaitCheckpoints
 
 # RunTask is answered before all of ECS knows of the task; AWS advises to ask for up to five minutes.
 _APPEARS_DELAY_S, _APPEARS_ATTEMPTS = 15.0, 20
+_GONE = {"state": "failure", "matcher": "pathAny", "argument": "failures[].reason", "expected": "MISSING"}
+_STOPPED = [
+    {"state": "success", "matcher": "pathAny", "argument": "tasks[].lastStatus", "expected": status}
+    for status in ("STOPPED", "DELETED")
+]
+_ACCEPTORS = [_GONE, *_STOPPED]
 _APPEARS = [{"state": "success", "matcher": "path", "argument": "length(tasks) > `0`", "expected": True}]
 
 
@@ -48,6 +54,7 @@ class TaskDoneTrigger(LogTailTrigger):
             "ecs", "tasks_stopped", arguments, status_queries=("tasks[].lastStatus | [0]",),
             delay=delay, max_attempts=max_attempts, connection=connection, region=region,
         )  # fmt: skip
+        self.acceptors = _ACCEPTORS
         self.cluster, self.task_arn = cluster, task_arn
         self.log_group = _optional("log_group", log_group)
         self.log_stream = _optional("log_stream", log_stream)
