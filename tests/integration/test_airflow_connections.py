@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+from pathlib import Path
 
+from tests.support.command import triggerd
 from tests.support.daemon_process import DaemonProcess
 from tests.support.fake_aws import FakeAws
 from triggerd import Client
@@ -44,3 +46,24 @@ async def test_a_pair_of_airflow_finds_its_connection_in_the_environment_in_any_
     assert assumed.access_key == "AKIA"
     assert (assumed.params["RoleSessionName"], assumed.params["ExternalId"]) == ("airflow_etl", "ext")
     assert {seen.access_key for seen in aws.seen if seen.operation == "GetJobRun"} == {"ROLEKEY"}
+
+
+async def test_triggerd_wait_knows_airflows_connections_and_its_flags_go_before_them(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text("[profile p]\naws_access_key_id = PROFILEKEY\naws_secret_access_key = s\n")
+    env = {
+        "AIRFLOW_CONN_ETL": "aws://CONNKEY:hush@?region_name=eu-west-1&endpoint_url=http%3A%2F%2F127.0.0.1%3A9",
+        "AWS_CONFIG_FILE": str(config),
+    }
+    async with FakeAws("glue") as aws:
+        aws.script("GetJobRun", {"JobRun": {"JobRunState": "SUCCEEDED"}})
+
+        def wait(*flags: str) -> None:
+            arguments = ("glue", "job_complete", "JobName=j", "RunId=r", "--endpoint-url", aws.url, *flags)
+            done = triggerd("wait", *arguments, env=env)
+            assert done.returncode == 0, done.stderr
+
+        for flags in ((), ("--connection", "aws_default"), ("--connection", "etl")):
+            await asyncio.to_thread(wait, *flags)
+        await asyncio.to_thread(wait, "--connection", "etl", "--profile", "p")
+        assert [seen.access_key for seen in aws.seen] == ["testing", "testing", "CONNKEY", "PROFILEKEY"]

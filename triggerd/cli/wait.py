@@ -177,7 +177,11 @@ def _print(result: Result, *, as_json: bool, quiet: bool) -> None:
 
 def _with_connection(settings: AwsSettings, name: str, **changes: str | None) -> AwsSettings:
     wanted: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
+    if name == "aws_default" and name not in settings.connections:
+        name = "default"  # as where connections are opened
     if not wanted or (name != "default" and name not in settings.connections):
         return settings  # an unknown connection is refused where connections are opened
+    if "profile" in wanted:  # whoever names one does not mean the connection's keys
+        wanted |= dict.fromkeys(("access_key_id", "secret_access_key", "session_token"))
     connection = msgspec.structs.replace(settings.connections.get(name, ConnectionSettings()), **wanted)
     return msgspec.structs.replace(settings, connections={**settings.connections, name: connection})
