@@ -1,6 +1,7 @@
 """`triggerd doctor`: what is wrong with a server and its queues, before it costs a trigger."""
 
 import asyncio
+import logging
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -44,7 +45,8 @@ def doctor(ctx: click.Context, *, config: Path | None, redis: str | None, queues
 
     The daemon does the same at its start: it refuses what is REFUSED here, waits while it is said to, and logs the
     warnings. Every verb is tried on keys of its own, beside those of the queue; nothing that is in flight is touched,
-    and it costs the server some 20 ms in all. AWS is asked who each connection is, which needs no permission.
+    and it costs the server some 20 ms in all. Only the doctor asks AWS who each connection is, which needs no
+    permission.
 
     \b
         triggerd doctor --redis redis://redis-1
@@ -56,6 +58,7 @@ def doctor(ctx: click.Context, *, config: Path | None, redis: str | None, queues
     if queues:
         settings = msgspec.structs.replace(settings, queues=queues)
     Quotas(settings.aws, ServiceModels(new_loader()))  # a daemon would refuse a quota that there is not
+    logging.getLogger("triggerd").addHandler(logging.NullHandler())  # what is logged is found here, too
     findings = [*check_waiters(settings.aws.waiter_folders), *doubts(config_file(config), os.environ)]
     findings += asyncio.run(_examine(settings, connections or tuple(settings.aws.connections)))
     if as_json:
