@@ -10,7 +10,7 @@ from tests.support.fake_aws import FakeAws, Fault
 from tests.support.waiting import eventually
 from triggerd.aws.local import open_aws
 from triggerd.event import Event
-from triggerd.testing import run_trigger
+from triggerd.testing import LocalContext, run_trigger
 from triggerd.triggers.eks import EksCreateClusterTrigger, EksDeleteClusterTrigger
 
 GONE = Fault("ResourceNotFoundException", "no such thing", status=404)
@@ -23,6 +23,7 @@ class Eks:
     def __init__(self, fake: FakeAws, *, groups: int = 0, profiles: int = 0, looks: int = 2) -> None:
         self.fake, self.looks = fake, looks
         self.things = {"c": "ACTIVE"}
+        self.created_s = 1_700_000_000
         self.things |= {f"ng{number}": "ACTIVE" for number in range(groups)}
         self.things |= {f"fp{number}": "ACTIVE" for number in range(profiles)}
         self.most_deleting = {"ng": 0, "fp": 0}
@@ -55,7 +56,8 @@ class Eks:
             self._seen[name] = self._seen.get(name, 0) + 1
             if self._seen[name] > self.looks:
                 del self.things[name]
-        return {member: {"status": self.things[name]}} if name in self.things else GONE
+        about = {"createdAt": self.created_s} if name == "c" else {}
+        return {member: {"status": self.things[name], **about}} if name in self.things else GONE
 
     def _delete(self, name: str, member: str) -> Any:
         if name not in self.things:
@@ -139,9 +141,28 @@ async def test_a_run_on_another_daemon_goes_on_where_aws_stands_and_a_stop_touch
 async def test_the_last_step_keeps_its_budget_on_another_daemon() -> None:
     async with FakeAws("eks") as fake, open_aws(fake.settings()) as aws:
         Eks(fake, looks=10_000).things["c"] = "DELETING"
-        event = await run_trigger(_trigger(delay=30), aws=aws, restored=[1_000, 2_000, 7, "DELETING"])
+        event = await run_trigger(
+            _trigger(delay=30), aws=aws, restored=[1_700_000_000_000, [1_000, 2_000, 7, "DELETING"]]
+        )
         assert event.error is not None
         assert event.error.code == "waiter_exhausted"
+
+
+async def test_a_new_cluster_of_the_same_name_is_not_deleted_by_a_run_that_moves() -> None:
+    async with FakeAws("eks") as fake, open_aws(fake.settings()) as aws:
+        eks = Eks(fake, groups=1, looks=10_000)
+        trigger = _trigger(force_delete_compute=True)
+        trigger.context = context = LocalContext(aws, trigger_id="t", deadline_ms=0, restored=None)
+        run: Any = trigger.run()
+        first = asyncio.create_task(anext(run))
+        await eventually(lambda: eks.deleting("ng"))
+        first.cancel()
+        await asyncio.wait({first})
+        eks.things = {"c": "ACTIVE", "ng0": "ACTIVE"}  # the old one was deleted by hand while no daemon ran
+        eks.created_s += 3_600
+        event = await run_trigger(_trigger(force_delete_compute=True), aws=aws, restored=context.checkpoints[-1])
+        assert event.payload == {"status": "deleted"}
+        assert eks.things == {"c": "ACTIVE", "ng0": "ACTIVE"}
 
 
 async def test_what_is_in_use_is_asked_again_until_it_is_not() -> None:

@@ -451,7 +451,7 @@ async def test_tables_are_waited_for_at_once_and_not_one_after_the_other() -> No
     states = {name: [busy, busy, busy, "Table completed"] for name in "abc"}
     async with FakeAws("dms") as fake:
         fake.script("DescribeTableStatistics", _tables(states))
-        event = await _fired(fake, _reload(max_attempts=5))
+        event = await _fired(fake, _reload(delay=0.2, max_attempts=7))  # one after the other takes nine delays
         assert event.payload == {"status": "success", "replication_task_arn": TASK_ARN}
         assert event.details["polls"] == 12
         first = {filters[1]["Values"][0] for filters in (seen.params["Filters"] for seen in fake.seen[:3])}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from triggerd.errors import AwsCallError, ConfigError, WaiterDefinitionError, WaiterExhaustedError, WaitError
@@ -9,6 +10,7 @@ from triggerd.trigger import BaseTrigger, TriggerEvent, WaitResponse
 from triggerd.triggers.arguments import attempts, changed, flag, name, number, text
 from triggerd.triggers.aws import AwsWaiterTrigger, failure_details, success_details
 from triggerd.triggers.client_calls import send
+from triggerd.triggers.kept import Kept
 from triggerd.triggers.paced import paced
 from triggerd.triggers.together import together
 from triggerd.triggers.wait_checkpoints import WaitCheckpoints
@@ -73,7 +75,8 @@ class EksDeleteClusterTrigger(BaseTrigger):
 
     It is the one bundled trigger that changes AWS by running. Each step looks first how AWS stands, and what is gone
     or going already is no error: a run that moves to another daemon in the middle, or a second one, goes on from
-    there. What is in use (still being created, or another deletion goes first) is asked again, `max_attempts` times.
+    there; a new cluster of the same name, made meanwhile, it leaves alone. What is in use (still being created, or
+    another deletion goes first) is asked again, `max_attempts` times.
 
     Fires ``{"status": "deleted"}``. Fails with AWS's error, or where a step does not end within its budget. A cancel
     ends the waiting; what AWS has begun to delete it goes on deleting.
@@ -104,7 +107,8 @@ class EksDeleteClusterTrigger(BaseTrigger):
         return "triggerd.triggers.eks.EksDeleteClusterTrigger", changed(self)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        checkpoints = WaitCheckpoints(self.context, "the EKS cluster is being deleted")
+        self.context = context = Kept(self.context, int)
+        checkpoints = WaitCheckpoints(context, "the EKS cluster is being deleted")
         clear = self._delete_compute if self.force_delete_compute else None
         try:
             response = await self._delete(_CLUSTER, {"name": self.cluster_name}, clear, checkpoints)
@@ -166,8 +170,19 @@ class EksDeleteClusterTrigger(BaseTrigger):
         )  # fmt: skip
 
     async def _status(self, kind: _Kind, names: Names) -> str | None:
+        """None where it is gone."""
         answer = await self._read(kind.describe, names)
-        return None if answer is None else str(answer[kind.member]["status"])
+        if answer is None or (kind is _CLUSTER and await self._is_another(answer[kind.member].get("createdAt"))):
+            return None
+        return str(answer[kind.member]["status"])
+
+    async def _is_another(self, created: datetime | None) -> bool:
+        """Whether this is not the cluster that the trigger has seen first, on whatever daemon: that one is gone."""
+        kept: Any = self.context
+        created_ms = int(created.timestamp() * 1000) if created else 0
+        if kept.value is None:
+            await kept.keep(created_ms)
+        return bool(kept.value != created_ms)
 
     async def _list(self, operation: str, member: str) -> list[str]:
         """All pages; nothing where the cluster is gone."""

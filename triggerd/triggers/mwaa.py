@@ -5,10 +5,11 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from triggerd.errors import AwsCallError, ConfigError, TriggerdError, WaiterDefinitionError, WaitError, message_of
-from triggerd.trigger import Progress, TriggerContext, TriggerEvent, WaitResponse
+from triggerd.errors import AwsCallError, ConfigError, WaiterDefinitionError, WaitError
+from triggerd.trigger import Progress, TriggerEvent, WaitResponse
 from triggerd.triggers.arguments import changed, names, text
 from triggerd.triggers.aws import AwsWaiterTrigger
+from triggerd.triggers.kept import Kept
 from triggerd.triggers.paced import paced
 from triggerd.triggers.wait_checkpoints import WaitCheckpoints
 
@@ -155,16 +156,16 @@ class MwaaTaskCompletedTrigger(_MwaaTrigger):
 
     def run(self) -> AsyncIterator[TriggerEvent]:
         if self.external_dag_run_id is None:
-            self.context = _OfOneRun(self.context)
+            self.context = Kept(self.context, str)  # the run's id
         return super().run()
 
     async def _wait(
         self, checkpoints: WaitCheckpoints, on_poll: Callable[[Progress], None] | None = None
     ) -> WaitResponse:
-        if isinstance(self.context, _OfOneRun):
-            if self.context.run_id is None:
+        if isinstance(self.context, Kept):
+            if self.context.value is None:
                 await self.context.keep(await self._latest_run())
-            self._is_of(str(self.context.run_id))
+            self._is_of(self.context.value)
         return await super()._wait(checkpoints, on_poll)
 
     def _is_of(self, run_id: str) -> None:
@@ -189,35 +190,6 @@ class MwaaTaskCompletedTrigger(_MwaaTrigger):
                 raise AwsCallError(f"the DAG {self.external_dag_id} has no run", response=found)
             return str(runs[0]["dag_run_id"])
         raise AssertionError("without max_attempts there is no last look")
-
-
-class _OfOneRun:
-    """A trigger's context whose checkpoints are ``[id of the DAG run, state of the wait]``."""
-
-    def __init__(self, context: TriggerContext) -> None:
-        self._context = context
-        self.trigger_id, self.deadline_ms = context.trigger_id, context.deadline_ms
-        self.log, self.aws = context.log, context.aws
-        self.run_id: str | None = None
-        self.restored: Any = None
-        try:
-            stored = context.restored
-        except TriggerdError as error:
-            self.log.warning("the checkpoint is unreadable, the latest DAG run is taken", error=message_of(error))
-            return
-        match stored:
-            case [str(run_id), state]:
-                self.run_id, self.restored = run_id, state
-
-    async def keep(self, run_id: str) -> None:
-        self.run_id = run_id
-        try:
-            await self.checkpoint(None)
-        except TriggerdError as error:
-            self.log.warning("the DAG run was not stored", dag_run_id=run_id, error=message_of(error))
-
-    async def checkpoint(self, value: Any) -> None:
-        await self._context.checkpoint([self.run_id, value])
 
 
 def _get(environment: str, path: str) -> dict[str, Any]:
