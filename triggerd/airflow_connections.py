@@ -223,7 +223,7 @@ def _from_json(text: str) -> _Given | str | None:
     """None: of another type. A text: why it is passed over."""
     try:
         tree = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "neither JSON nor a URI, so passed over"
     kind = tree.get("conn_type")
     if not kind:
@@ -255,7 +255,7 @@ def _from_uri(text: str) -> _Given | None:
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text  # whoever wants something else than a text says so
 
 

@@ -195,7 +195,7 @@ def test_connections_of_other_types_and_other_variables_are_passed_over() -> Non
     assert (found, notes) == ({}, [])
 
 
-@pytest.mark.parametrize("value", ["{" + SECRET, '{"login": "x"}'])
+@pytest.mark.parametrize("value", ["{" + SECRET, '{"login": "x"}', '{"a": ' * 50_000])
 def test_one_whose_type_nobody_can_tell_stops_no_start(value: str) -> None:
     found, [note] = airflow_connections({"AIRFLOW_CONN_ETL": value})
     assert found == {}

@@ -256,6 +256,7 @@ def test_airflows_connections_are_connections_but_for_those_that_are_configured(
     [
         ('signing_keys = ["0123456789abcdef"]', "signing_keys"),
         ('[redis]\nurl = "redis://u:p@h"', "redis.url"),
+        ('[redis]\nurl = "redis://[bad"', ""),
         ('[aws.connections.x]\nsecret_access_key = "s"', "aws.connections.x.secret_access_key"),
         ('[aws.connections.x]\naccess_key_id = "A"', ""),
         ("capacity = 1", ""),

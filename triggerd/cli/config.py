@@ -62,11 +62,18 @@ def secret_for_all(config_file: Path) -> str:
     connections = tree.get("aws", {}).get("connections", {})
     held = {
         "signing_keys": tree.get("signing_keys"),
-        "redis.url": urlsplit(str(tree.get("redis", {}).get("url", ""))).password,
+        "redis.url": _password(str(tree.get("redis", {}).get("url", ""))),
         **{f"aws.connections.{name}.secret_access_key": connections[name].get("secret_access_key")
            for name in connections},
     }  # fmt: skip
     return next((key for key, secret in held.items() if secret), "")
+
+
+def _password(url: str) -> str | None:
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return None  # no URL; where it is used, that is said elsewhere
 
 
 class _Source:
