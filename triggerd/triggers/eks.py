@@ -178,8 +178,10 @@ class EksDeleteClusterTrigger(BaseTrigger):
 
     async def _is_another(self, created: datetime | None) -> bool:
         """Whether this is not the cluster that the trigger has seen first, on whatever daemon: that one is gone."""
+        if created is None:
+            return False
         kept: Any = self.context
-        created_ms = int(created.timestamp() * 1000) if created else 0
+        created_ms = int(created.timestamp() * 1000)
         if kept.value is None:
             await kept.keep(created_ms)
         return bool(kept.value != created_ms)
