@@ -145,8 +145,8 @@ async def test_a_hand_loop_has_a_budget_where_one_is_given() -> None:
 CLUSTER_GONE = Fault("ClusterNotFound", "Cluster dwh not found.", status=404)
 
 
-def _cluster(status: str) -> dict[str, Any]:
-    return {"Clusters": [{"ClusterIdentifier": "dwh", "ClusterStatus": status}]}
+def _cluster(status: str, nodes: int = 2) -> dict[str, Any]:
+    return {"Clusters": [{"ClusterIdentifier": "dwh", "ClusterStatus": status, "NumberOfNodes": nodes}]}
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,8 @@ def _cluster(status: str) -> dict[str, Any]:
     [
         ("available", [_cluster("paused"), _cluster("resuming"), _cluster("available")]),
         ("available", [_cluster("available, resize-cleanup")]),
+        ("available", [_cluster("hardware-failure"), _cluster("available")]),  # one node of two is replaced
+        ("hardware-failure", [_cluster("hardware-failure", nodes=1)]),
         ("paused", [_cluster("available"), _cluster("pausing"), _cluster("paused")]),
         ("paused", [Fault("Throttling"), OUTAGE, _cluster("paused")]),
         ("storage-full", [_cluster("storage-full")]),
@@ -170,7 +172,7 @@ async def test_a_cluster_comes_to_its_status(target: str, answers: list[Scripted
     ("answer", "said"),
     [
         (_cluster("deleting"), "deleting"),
-        (_cluster("hardware-failure"), "hardware-failure"),
+        (_cluster("hardware-failure", nodes=1), "hardware-failure"),
         (CLUSTER_GONE, "ClusterNotFound"),
         (Fault("AccessDenied", "not you"), "not you"),
     ],

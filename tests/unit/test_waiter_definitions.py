@@ -153,6 +153,10 @@ def _replication(status: str, provision: str) -> dict[str, object]:
     return {"Replications": [{"Status": status, "ProvisionData": {"ProvisionState": provision}}]}
 
 
+def _broken_cluster(nodes: int) -> dict[str, object]:
+    return {"Clusters": [{"ClusterStatus": "hardware-failure", "NumberOfNodes": nodes}]}
+
+
 def _tasks(status: str) -> dict[str, object]:
     """One task, and one that ECS does not know."""
     return {"tasks": [{"lastStatus": status}], "failures": [{"reason": "MISSING"}]}
@@ -170,7 +174,11 @@ def _tasks(status: str) -> dict[str, object]:
     ("batch", "job_complete", {"jobs": []}, None),
     ("redshift", "cluster_paused", {"Clusters": [{"ClusterStatus": "available"}]}, "retry"),
     ("redshift", "cluster_paused", {"Clusters": [{"ClusterStatus": "deleting"}]}, "failure"),
-    ("redshift", "cluster_paused", {"Clusters": [{"ClusterStatus": "hardware-failure"}]}, "failure"),
+    # a node of several is replaced, a single one is lost
+    ("redshift", "cluster_paused", _broken_cluster(nodes=1), "failure"),
+    ("redshift", "cluster_resumed", _broken_cluster(nodes=1), "failure"),
+    ("redshift", "cluster_resumed", _broken_cluster(nodes=2), "retry"),
+    ("redshift", "cluster_available", _broken_cluster(nodes=2), "retry"),
     ("redshift", "cluster_paused", {"Error": {"Code": "ClusterNotFound"}}, "failure"),
     ("redshift", "cluster_resumed", {"Clusters": [{"ClusterStatus": "paused"}]}, "retry"),
     ("redshift", "cluster_resumed", {"Clusters": [{"ClusterStatus": "available, prep-for-resize"}]}, "success"),

@@ -10,9 +10,9 @@ from triggerd.triggers.arguments import changed, text
 from triggerd.triggers.aws import AwsWaiterTrigger, failure_details, success_details
 
 _GONE = "cluster_not_found"
-_BROKEN = (
-    "hardware-failure", "incompatible-hsm", "incompatible-network", "incompatible-parameters", "incompatible-restore",
-)  # fmt: skip
+_BROKEN = ("incompatible-hsm", "incompatible-network", "incompatible-parameters", "incompatible-restore")
+# Redshift replaces a node of several by itself; the data of a single one are gone with it.
+_LOST = "Clusters[?ClusterStatus == 'hardware-failure' && NumberOfNodes == `1`] | length(@) > `0`"
 _AVAILABLE = ("available", "available, prep-for-resize", "available, resize-cleanup")
 _ENDING = {_GONE: (), "deleting": (), "final-snapshot": ("deleting",)}
 """Statuses on the way to the end, by the one that is waited for; where another is, they are the end of the wait."""
@@ -23,10 +23,12 @@ def _acceptors(target: str) -> list[dict[str, Any]]:
     met = _AVAILABLE if target == "available" else (target,)
     missed = _ENDING.get(target, ("final-snapshot", "deleting", *_BROKEN))
     states = {**dict.fromkeys(missed, "failure"), **dict.fromkeys(met, "success")}
-    rules = [
+    rules: list[dict[str, Any]] = [
         {"state": end, "matcher": "pathAll", "argument": "Clusters[].ClusterStatus", "expected": status}
         for status, end in states.items()
     ]
+    if target != "hardware-failure" and target not in _ENDING:
+        rules.append({"state": "failure", "matcher": "path", "argument": _LOST, "expected": True})
     gone = "success" if target == _GONE else "failure"
     return [*rules, {"state": gone, "matcher": "error", "expected": "ClusterNotFound"}]
 
