@@ -153,6 +153,9 @@ def _replication(status: str, provision: str) -> dict[str, object]:
     return {"Replications": [{"Status": status, "ProvisionData": {"ProvisionState": provision}}]}
 
 
+_KEY_IS_BACK = "inaccessible-encryption-credentials-recoverable"
+
+
 def _broken_cluster(nodes: int) -> dict[str, object]:
     return {"Clusters": [{"ClusterStatus": "hardware-failure", "NumberOfNodes": nodes}]}
 
@@ -229,6 +232,11 @@ def _tasks(status: str) -> dict[str, object]:
      {"ApplicationDetail": {"ApplicationStatus": "MAINTENANCE"}}, "retry"),
     ("neptune-graph", "import_task_cancelled", {"status": "IMPORTING"}, "retry"),
     ("neptune-graph", "import_task_cancelled", {"status": "SUCCEEDED"}, "failure"),
+    # what the start call mends, and is still shown right after it
+    ("rds", "db_cluster_available", _listed("DBClusters", "Status", _KEY_IS_BACK), "retry"),
+    ("rds", "db_instance_available", _listed("DBInstances", "DBInstanceStatus", _KEY_IS_BACK), "retry"),
+    ("neptune", "cluster_available", _listed("DBClusters", "Status", _KEY_IS_BACK), "retry"),
+    ("rds", "db_cluster_stopped", _listed("DBClusters", "Status", _KEY_IS_BACK), "failure"),
     # a path that is in no answer
     ("rds", "db_cluster_stopped", {"DBClusters": [{"Status": "deleting"}]}, "failure"),
     ("rds", "db_cluster_stopped", {"DBClusters": [{"Status": "inaccessible-encryption-credentials"}]}, "failure"),
