@@ -99,6 +99,16 @@ async def test_what_was_received_before_a_throttle_is_delivered(fake: FakeAws, a
     assert len(event.payload["message_batch"]) == 1
 
 
+@pytest.mark.parametrize("trigger", [SqsSensorTrigger(URL, delay=1e-300), KinesisTrigger("clicks", delay=1e-300)])
+async def test_a_delay_of_next_to_nothing_takes_no_core(fake: FakeAws, aws: Aws, trigger: Any) -> None:
+    fake.script("ReceiveMessage", {})
+    fake.script("ListShards", SHARDS)
+    fake.script("GetShardIterator", {"ShardIterator": "i"})
+    fake.script("GetRecords", NOTHING)
+    await run_trigger(trigger, aws=aws, timeout=0.5)
+    assert fake.calls["ReceiveMessage"] + fake.calls["GetRecords"] <= 7  # 700 they were
+
+
 async def test_long_polls_leave_connections_for_deletes(fake: FakeAws, aws: Aws) -> None:
     fake.script("ReceiveMessage", {})
     fake.latency_s = 0.3

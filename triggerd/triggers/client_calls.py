@@ -6,6 +6,9 @@ from typing import Any
 from triggerd.errors import AwsCallError, message_of
 from triggerd.trigger import AwsContext
 
+SHORTEST_DELAY_S = 0.1
+"""Between calls that no budget paces: a `delay` of next to nothing would take a core, and AWS is paid by the call."""
+
 
 async def send(aws: AwsContext, client: Any, method: str, **parameters: Any) -> dict[str, Any] | None:
     """One call by the client's method; None where a throttle, a 5xx or the network lost it: try again later.

@@ -12,7 +12,7 @@ from triggerd.clock import wall_ms
 from triggerd.errors import AwsCallError, TriggerdError, message_of
 from triggerd.trigger import BaseTrigger, TriggerEvent
 from triggerd.triggers.arguments import changed, name, number, whole
-from triggerd.triggers.client_calls import send
+from triggerd.triggers.client_calls import SHORTEST_DELAY_S, send
 from triggerd.triggers.kinesis_shards import Shard, Shards
 from triggerd.triggers.paced import paced
 
@@ -89,7 +89,8 @@ class KinesisTrigger(BaseTrigger):
 
     async def _sweeps(self, shards: Shards) -> AsyncGenerator[list[Shard]]:
         """All shards, a few at a time: every `delay`, those that have more to read sooner."""
-        async for _ in paced(self.delay):
+        delay = max(self.delay, SHORTEST_DELAY_S)
+        async for _ in paced(delay):
             if not shards.live:
                 return  # the last shard has ended, and none follows
             due = list(shards.live.values())
@@ -100,7 +101,7 @@ class KinesisTrigger(BaseTrigger):
                     return
                 due = [shard for shard in shards.live.values() if shard.behind]
                 if due:
-                    await asyncio.sleep(min(self.delay, _CATCH_UP_S))
+                    await asyncio.sleep(min(delay, _CATCH_UP_S))
 
     async def _begin(self) -> Shards:
         """Where an earlier run has stopped, or anew."""

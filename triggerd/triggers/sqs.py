@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from triggerd.errors import AwsCallError, message_of
 from triggerd.trigger import BaseTrigger, TriggerEvent
 from triggerd.triggers.arguments import attempts, changed, flag, name, number, text, whole
-from triggerd.triggers.client_calls import send
+from triggerd.triggers.client_calls import SHORTEST_DELAY_S, send
 from triggerd.triggers.looks import gave_up, looks, stored
 from triggerd.triggers.sqs_filters import body_filter, match_values, size_bytes
 
@@ -91,7 +91,8 @@ class SqsSensorTrigger(BaseTrigger):
             url = await self._url(client)
             messages: list[Message] = []
             polls = 0
-            async for polls in looks(self.delay, self.max_attempts, stored(self.context), self.context.checkpoint):
+            delay = max(self.delay, SHORTEST_DELAY_S)
+            async for polls in looks(delay, self.max_attempts, stored(self.context), self.context.checkpoint):
                 messages = await self._receive(client, url)
                 self.context.log.debug("looked for messages", look=polls, messages=len(messages))
                 if messages:
