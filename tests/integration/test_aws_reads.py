@@ -26,9 +26,7 @@ async def test_a_read_that_aws_refuses_raises_with_its_code() -> None:
     async with FakeAws("dynamodb") as fake:
         fake.script("GetItem", Fault("AccessDeniedException", "not you"))
         async with open_aws(fake.settings()) as aws:
-            with pytest.raises(
-                AwsCallError, match=r"^dynamodb GetItem: AccessDeniedException: not you"
-            ) as caught:
+            with pytest.raises(AwsCallError, match=r"^dynamodb GetItem: AccessDeniedException: not you") as caught:
                 await aws.poll("dynamodb", "GetItem", KEY)
             assert caught.value.aws_code == "AccessDeniedException"
 
