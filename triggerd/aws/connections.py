@@ -24,6 +24,7 @@ from triggerd.aws.credentials import Credentials
 from triggerd.aws.identity import Identity, fingerprint
 from triggerd.aws.prepared import Prepared
 from triggerd.aws.sources import USER_AGENT, CredentialSource
+from triggerd.aws.timestamps import parse_timestamp
 from triggerd.errors import AwsCallError, ConfigError, WaiterDefinitionError
 from triggerd.settings import AwsSettings, ConnectionSettings
 
@@ -203,6 +204,7 @@ class Connections:
         session.user_agent_extra = f"{USER_AGENT} {session.user_agent_extra}"
         session.register_component("data_loader", self._loader)
         session.register_component("credential_provider", _Provider(credentials))
+        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse_timestamp)
         return session, credentials
 
     def _config(self, settings: ConnectionSettings, key: _ClientKey) -> AioConfig:
