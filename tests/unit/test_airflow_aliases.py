@@ -213,6 +213,22 @@ def test_the_queue_turns_no_tls_check_off_and_that_is_said_once(caplog: pytest.L
     assert lines[1].startswith("botocore_config of a trigger")
 
 
+@pytest.mark.parametrize("name", ["waiter_delay" * 20_000, "a\nb" * 80_000])
+def test_a_name_of_any_length_is_refused_shortly(name: str) -> None:
+    with pytest.raises(TriggerArgumentsError, match="there is no argument") as refused:
+        alias("athena.AthenaTrigger").arguments(ATHENA | {name: 1})
+    assert len(str(refused.value)) < 400
+    assert "\n" not in str(refused.value)
+
+
+def test_the_name_of_a_connection_is_logged_and_remembered_shortly(caplog: pytest.LogCaptureFixture) -> None:
+    found = Aliases.load().find(f"{TRIGGERS}athena.AthenaTrigger")
+    with caplog.at_level(logging.WARNING):
+        found.arguments(ATHENA | {"verify": False, "aws_conn_id": "a\n" * 100_000})
+    assert len(caplog.records[0].getMessage()) < 400
+    assert sum(len(name) for name, _ in found.warned) < 200
+
+
 # --- the registry -----------------------------------------------------------------------------------------------
 
 

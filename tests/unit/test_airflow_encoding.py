@@ -101,3 +101,17 @@ def test_a_value_nested_too_deep_is_refused(wrap: Any) -> None:
 def test_a_set_of_many_keys_is_read() -> None:
     keys = [f"data/{number}.csv" for number in range(20_000)]
     assert decode(told("builtins.set", keys)) == set(keys)
+
+
+def test_sets_of_no_texts_are_counted_together() -> None:
+    """Four times 1,000 numbers with one hash, all that fits into an envelope, took 66 ms of the loop."""
+    odd = [told("builtins.set", [told("decimal.Decimal", str(each * (2**61 - 1))) for each in range(400)])] * 4
+    with pytest.raises(ValueError, match="no texts"):
+        decode(odd)
+
+
+def test_the_place_of_a_value_is_short_whatever_the_keys_are() -> None:
+    with pytest.raises(ValueError, match="has no meaning here") as refused:
+        decode({"k" * 100_000: [{"j" * 100_000: told("x", 1)}]})
+    assert len(str(refused.value)) < 600
+    assert "kwargs['kkk" in str(refused.value)

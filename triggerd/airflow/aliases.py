@@ -16,6 +16,7 @@ The table is `aliases.json`, beside this file. A row is named by module and clas
 import difflib
 import json
 import logging
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ _MODULES = f"{PREFIX}aws.triggers."
 _WAITER_TRIGGER = "triggerd.triggers.aws.AwsWaiterTrigger"
 _OF_THE_CONNECTION = ("verify", "botocore_config")
 _MAX_WARNED = 1_000
+_MAX_SHOWN = 80
+_SHORT = reprlib.Repr()
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +64,10 @@ def _attempts(name: str, value: Any) -> int:
 
 
 def _short(value: object) -> str:
-    return repr(value)[:80]
+    """Only as much of it as is shown costs time."""
+    if isinstance(value, set | frozenset):  # it would be sorted
+        return f"a set of {len(value):,}"
+    return repr(value[:_MAX_SHOWN]) if isinstance(value, str) else _SHORT.repr(value)[:_MAX_SHOWN]
 
 
 def _from_text(name: str, value: str, kind: type[float] | type[int]) -> float:
@@ -123,7 +129,7 @@ class Alias:
         takes = [*needs, *has, "region_name", *_OF_THE_CONNECTION]
         for name in given:
             if name not in takes:
-                close = difflib.get_close_matches(str(name), takes, n=1)
+                close = difflib.get_close_matches(str(name)[:_MAX_SHOWN], takes, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else f"it takes: {', '.join(takes)}"
                 raise TypeError(f"there is no argument {_short(name)}; {hint}")
         if missing := [name for name in needs if name not in given]:
@@ -134,6 +140,7 @@ class Alias:
 
     def _warn(self, connection: str, name: str) -> None:
         """What weakens TLS or sets proxies is the operator's to say, not the queue's."""
+        connection = connection[:_MAX_SHOWN]
         if (connection, name) not in self.warned and len(self.warned) < _MAX_WARNED:
             self.warned.add((connection, name))
             told = "%s of a trigger (%s) is not used: set it on the connection %r in the daemon's settings"

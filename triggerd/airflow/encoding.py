@@ -11,8 +11,9 @@ from typing import Any
 
 MAX_DEPTH = 32
 MAX_PARTS = 10_000
-_MAX_ODD_MEMBERS = 1_000
-"""Of a set whose members are no texts: hashes that collide on purpose make it cost the square of their number."""
+_MAX_ODD_MEMBERS = 500
+"""Of all sets, members that are no texts: hashes that collide on purpose make a set cost the square of their number."""
+_MAX_KEY_CHARS = 60
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MAX_DIGITS = 100
 
@@ -29,10 +30,10 @@ def decode(value: Any, path: str = "kwargs") -> Any:
 
 
 class _Decoder:
-    """Counts the lists and dicts of one value."""
+    """Counts the lists and dicts of one value, and what of its sets may collide."""
 
     def __init__(self) -> None:
-        self._parts = 0
+        self._parts = self._odd = 0
 
     def decode(self, value: Any, path: str, depth: int) -> Any:
         if not isinstance(value, list | dict):
@@ -51,13 +52,20 @@ class _Decoder:
         return {key: self._member(each, path, key, depth) for key, each in value.items()}
 
     def _member(self, value: Any, path: str, key: object, depth: int) -> Any:
-        return self.decode(value, f"{path}[{key!r}]", depth + 1) if isinstance(value, list | dict) else value
+        if not isinstance(value, list | dict):
+            return value
+        shown = key[:_MAX_KEY_CHARS] if isinstance(key, str) else key
+        return self.decode(value, f"{path}[{shown!r}]", depth + 1)
 
     def _revive(self, name: object, data: Any, path: str, depth: int) -> Any:
         make = _MAKERS.get(name) if isinstance(name, str) else None
         if make is None:
             raise ValueError(f"{path} is a {str(name)[:80]!r}, which has no meaning here: {_known()} have")
         data = data if make is _instant else self.decode(data, path, depth + 1)
+        if make in (_set, _frozenset) and isinstance(data, list):
+            self._odd += sum(type(member) is not str for member in data)
+            if self._odd > _MAX_ODD_MEMBERS:
+                raise ValueError(f"{path}: more than {_MAX_ODD_MEMBERS:,} members of sets that are no texts")
         try:
             return make(data)
         except (TypeError, ValueError, ArithmeticError) as error:
@@ -69,18 +77,11 @@ def _known() -> str:
 
 
 def _set(data: Any) -> set[Any]:
-    return set(_members(data))
+    return set(_list(data))
 
 
 def _frozenset(data: Any) -> frozenset[Any]:
-    return frozenset(_members(data))
-
-
-def _members(data: Any) -> list[Any]:
-    members = _list(data)
-    if sum(type(member) is not str for member in members) > _MAX_ODD_MEMBERS:
-        raise ValueError(f"more than {_MAX_ODD_MEMBERS:,} members that are no texts")
-    return members
+    return frozenset(_list(data))
 
 
 def _tuple(data: Any) -> tuple[Any, ...]:
