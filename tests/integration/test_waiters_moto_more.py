@@ -1,9 +1,9 @@
 """The rest of the shipped waiters that moto can move, each by itself.
 
 It cannot: acm issues a certificate a minute after the request. athena's capacity reservations have no status.
-comprehend's jobs, glue's workflow runs and sagemaker's AutoML jobs never end. fsx and kafka keep what they make
-CREATING, kafka answers 500 once it is deleted. rds says that an export is "complete", where AWS says COMPLETE.
-stepfunctions has no map runs.
+comprehend's jobs, glue's workflow runs and sagemaker's AutoML jobs never end, glue's RunStatement answers 500. fsx and
+kafka keep what they make CREATING, kafka answers 500 once it is deleted. rds says that an export is "complete", where
+AWS says COMPLETE. stepfunctions has no map runs.
 Not in moto: amplify, appflow, apprunner, backup's jobs, cleanrooms, cloudtrail's queries, dataexchange,
 entityresolution, forecast, globalaccelerator, healthlake, imagebuilder, inspector2's reports, kafkaconnect, kendra,
 mediaconvert, omics, personalize, redshift-serverless, s3control's jobs, servicecatalog's records, timestream-write's
@@ -56,16 +56,8 @@ def _pipeline_execution(account: Account) -> Arguments:
         "inputArtifacts": [{"name": "o"}],
     }  # fmt: skip
     stages = [{"name": "Source", "actions": [source]}, {"name": "Build", "actions": [build]}]
-    policy = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": "codepipeline.amazonaws.com"},
-                "Action": "sts:AssumeRole",
-            }
-        ],
-    }
+    trust = {"Effect": "Allow", "Principal": {"Service": "codepipeline.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    policy = {"Version": "2012-10-17", "Statement": [trust]}
     role = account("iam").create_role(RoleName="pipe", AssumeRolePolicyDocument=json.dumps(policy))["Role"]["Arn"]
     store = {"type": "S3", "location": "lake"}
     account("codepipeline").create_pipeline(
@@ -97,6 +89,19 @@ def _replication_instance(account: Account) -> Arguments:
     return {"Filters": [{"Name": "replication-instance-id", "Values": ["i"]}]}
 
 
+def _stopped_replication(account: Account) -> Arguments:
+    dms = account("dms")
+    source = dms.create_endpoint(EndpointIdentifier="from", EndpointType="source", EngineName="mysql")
+    endpoint = source["Endpoint"]["EndpointArn"]
+    task = dms.create_replication_task(
+        ReplicationTaskIdentifier="t", SourceEndpointArn=endpoint, TargetEndpointArn=endpoint,
+        ReplicationInstanceArn="arn:i", MigrationType="full-load", TableMappings="{}",
+    )["ReplicationTask"]["ReplicationTaskArn"]  # fmt: skip
+    dms.start_replication_task(ReplicationTaskArn=task, StartReplicationTaskType="start-replication")
+    dms.stop_replication_task(ReplicationTaskArn=task)
+    return {"Filters": [{"Name": "replication-task-arn", "Values": [task]}]}
+
+
 def _table_export(account: Account) -> Arguments:
     account("s3").create_bucket(Bucket="lake")
     arn = account("dynamodb").create_table(**TABLE)["TableDescription"]["TableArn"]
@@ -118,6 +123,17 @@ def _good_import(account: Account) -> Arguments:
     account("s3").create_bucket(Bucket="lake")
     account("s3").put_object(Bucket="lake", Key="1.json", Body=b'{"Item": {"id": {"S": "5"}}}\n')
     return _table_import(account)
+
+
+def _instances(move: str) -> Start:
+    def start(account: Account) -> Arguments:
+        ec2 = account("ec2")
+        made = ec2.run_instances(ImageId="ami-12c6146b", MinCount=2, MaxCount=2)["Instances"]
+        instances = {"InstanceIds": [each["InstanceId"] for each in made]}
+        getattr(ec2, move)(**instances)
+        return instances
+
+    return start
 
 
 def _mount_target(account: Account) -> Arguments:
@@ -159,6 +175,12 @@ def _stopped_experiment(account: Account) -> Arguments:
 def _glue_session(account: Account) -> Arguments:
     account("glue").create_session(Id="s", Role=ROLE, Command={"Name": "glueetl"})
     return {"Id": "s"}
+
+
+def _idle_cluster(account: Account) -> Arguments:
+    instances = {"MasterInstanceType": "m5.xlarge", "InstanceCount": 1, "KeepJobFlowAliveWhenNoSteps": True}
+    made = account("emr").run_job_flow(Name="c", Instances=instances, JobFlowRole="r", ServiceRole="r")
+    return {"ClusterId": made["JobFlowId"]}
 
 
 def _event_source(account: Account, *, enabled: bool = True) -> Arguments:
@@ -206,6 +228,11 @@ def _video_text(account: Account) -> Arguments:
     return {"JobId": account("rekognition").start_text_detection(Video=video)["JobId"]}
 
 
+def _face_search(account: Account) -> Arguments:
+    video = {"S3Object": {"Bucket": "lake", "Name": "v.mp4"}}
+    return {"JobId": account("rekognition").start_face_search(Video=video, CollectionId="c")["JobId"]}
+
+
 def _compilation(account: Account) -> Arguments:
     account("sagemaker").create_compilation_job(
         CompilationJobName="c", RoleArn=ROLE, StoppingCondition={"MaxRuntimeInSeconds": 60},
@@ -249,11 +276,16 @@ def _command(account: Account) -> Arguments:
     ("comprehend", "create_entity_recognizer_complete", _recognizer),
     ("comprehend", "endpoint_in_service", _comprehend_endpoint),
     ("dms", "replication_instance_available", _replication_instance),
+    ("dms", "replication_task_complete", _stopped_replication),
     ("dynamodb", "export_table", _table_export),
     ("dynamodb", "import_table", _good_import),
+    ("ec2", "instance_pending", _instances("describe_instances")),
+    ("ec2", "instance_stopping", _instances("stop_instances")),
+    ("ec2", "instance_shutting_down", _instances("terminate_instances")),
     ("efs", "mount_target_available", _mount_target),
     ("efs", "mount_target_deleted", _deleted_mount_target),
     ("elasticache", "snapshot_available", _cache_snapshot),
+    ("emr", "cluster_idle", _idle_cluster),
     ("fis", "experiment_complete", _experiment),
     ("glue", "session_ready", _glue_session),
     ("lambda", "event_source_mapping_enabled", _event_source),
@@ -262,6 +294,7 @@ def _command(account: Account) -> Arguments:
     ("osis", "pipeline_active", _slow_ingestion),
     ("osis", "pipeline_stopped", _stopped_ingestion),
     ("rekognition", "text_detection_complete", _video_text),
+    ("rekognition", "face_search_complete", _face_search),
     ("sagemaker", "compilation_job_complete", _compilation),
     ("sagemaker", "feature_group_created", _feature_group),
     ("sagemaker", "model_package_complete", _model_package),
