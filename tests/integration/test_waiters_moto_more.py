@@ -321,4 +321,4 @@ async def _waited(moto: MotoServer, service: str, waiter: str, start: Start) -> 
     with Account(moto) as account:
         arguments = await asyncio.to_thread(start, account)
     async with aws_of(moto.url, Polls()) as aws, asyncio.timeout(20):
-        await aws.wait(service, waiter, arguments, delay=0.02, max_attempts=100)
+        await aws.wait(service, waiter, arguments, delay=0.02, max_attempts=900)

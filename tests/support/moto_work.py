@@ -25,7 +25,7 @@ ROLE = "arn:aws:iam::123456789012:role/etl"
 SUBNETS = ["subnet-1", "subnet-2"]
 _TRIGGERS = "airflow.providers.amazon.aws.triggers."
 _CLASSES = json.loads((Path(__file__).parents[1] / "data/airflow_pairs.json").read_text())["classes"]
-_PACE = {"waiter_delay": 0.02, "waiter_max_attempts": 200, "poll_interval": 0.02, "poke_interval": 0.02}
+_PACE = {"waiter_delay": 0.02, "waiter_max_attempts": 900, "poll_interval": 0.02, "poke_interval": 0.02}
 
 
 class Account:
