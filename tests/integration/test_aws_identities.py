@@ -13,8 +13,10 @@ from botocore.exceptions import SSLError
 from tests.integration.test_transport import certificate
 from tests.support.fake_aws import FakeAws, Fault
 from tests.support.recording_server import Server, http
+from triggerd.aws.aws import Aws
 from triggerd.aws.local import open_aws
 from triggerd.errors import AwsCallError, ConfigError, WaiterDefinitionError
+from triggerd.metrics import Metrics
 from triggerd.settings import AwsSettings, ConnectionSettings
 
 RUN = {"JobName": "j", "RunId": "r"}
@@ -180,6 +182,32 @@ async def test_no_region_anywhere_is_said_at_once(fake: FakeAws, monkeypatch: py
         with pytest.raises(AwsCallError, match="region"):
             await aws.wait("glue", "job_complete", RUN)
         assert (await aws.wait("glue", "job_complete", RUN, region="eu-west-1")).polls == 1
+
+
+@pytest.mark.parametrize("own", ["us-east-1", None])
+@pytest.mark.parametrize("machines", ["us-east-1", None])
+async def test_a_region_that_is_none_harms_the_wait_that_names_it_and_no_other_of_its_role(
+    fake: FakeAws, monkeypatch: pytest.MonkeyPatch, own: str | None, machines: str | None
+) -> None:
+    """The region of the role's first wait was STS's for all of them, for as long as the daemon ran."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    if machines:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", machines)
+    fake.script("AssumeRole", _credentials("ROLEKEY"))
+    async with open_aws(fake.settings(connection={"region": own, "role_arn": ROLE})) as aws:
+        with pytest.raises(AwsCallError, match="no_region"):
+            await aws.wait("glue", "job_complete", RUN, region="no_region")
+        assert (await aws.wait("glue", "job_complete", RUN, region="eu-west-1")).polls == 1
+    assert _keys(fake) == ["ROLEKEY"]
+
+
+async def test_an_aws_side_that_was_closed_can_be_opened_again(fake: FakeAws) -> None:
+    fake.script("AssumeRole", _credentials("FIRST"), _credentials("SECOND"))
+    aws = Aws(fake.settings(connection={"role_arn": ROLE}), Metrics("0", ()))
+    for _ in range(2):
+        async with aws:
+            await aws.wait("glue", "job_complete", RUN)
+    assert _keys(fake) == ["FIRST", "SECOND"]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ class Aws:
 
     async def __aexit__(self, *_: object) -> None:
         await self._poller.close()
+        self._clients.clear()
         await self._connections.close()
 
     def client(

@@ -83,7 +83,8 @@ class Connections:
         self._settings = settings
         self._loader = loader
         self._cold: ThreadPoolExecutor | None = None
-        self._sessions: dict[Identity, tuple[AioSession, Credentials]] = {}  # filled in the cold thread only
+        # Filled in the cold thread only. With the region that STS is asked in, where only triggers name one.
+        self._sessions: dict[tuple[Identity, str | None], tuple[AioSession, Credentials]] = {}
         self._building_sources = Lock()
         self._building: dict[_ClientKey, asyncio.Task[SharedClient]] = {}
 
@@ -105,6 +106,7 @@ class Connections:
             cold, self._cold = self._cold, None
             # Joining waits for a build that is under way: off the loop, too.
             await asyncio.to_thread(cold.shutdown, cancel_futures=True)
+        self._sessions.clear()
 
     def credentials(self) -> list[Credentials]:
         """Those of every identity in use."""
@@ -179,9 +181,7 @@ class Connections:
         a client makes its connector on its first call, and asyncio's locks bind to a loop when they are contended.
         """
         identity = Identity.of(settings)
-        if identity not in self._sessions:
-            self._sessions[identity] = self._session(identity, settings, key.region)
-        session, credentials = self._sessions[identity]
+        session, credentials = self._session(identity, settings, key.region)
         context = session.create_client(
             key.service,
             region_name=key.region,
@@ -198,9 +198,21 @@ class Connections:
     def _session(
         self, identity: Identity, settings: ConnectionSettings, region: str | None
     ) -> tuple[AioSession, Credentials]:
+        """The one of this identity. A role is asked for in the region of the connection or of this machine, else in
+        that of the call, which may be none at all: so it counts for no call elsewhere.
+        """
+        session = AioSession(profile=settings.profile)
+        home: str | None = settings.region or session.get_config_variable("region")
+        known = identity, None if home or not settings.role_arn else region
+        if known not in self._sessions:
+            self._sessions[known] = self._made_session(session, identity, settings, home or region)
+        return self._sessions[known]
+
+    def _made_session(
+        self, session: AioSession, identity: Identity, settings: ConnectionSettings, region: str | None
+    ) -> tuple[AioSession, Credentials]:
         source = CredentialSource(settings, region, self._settings, self._loader, self._building_sources)
         credentials = Credentials(identity.label, source.fetch, renews=source.renews)
-        session = AioSession(profile=settings.profile)
         session.user_agent_extra = f"{USER_AGENT} {session.user_agent_extra}"
         session.register_component("data_loader", self._loader)
         session.register_component("credential_provider", _Provider(credentials))
