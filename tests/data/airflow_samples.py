@@ -154,7 +154,8 @@ SAMPLES: dict[str, Sample] = {
     "ecs.TaskDoneTrigger": runs(
         "ecs",
         case("success", {"DescribeTasks": {"tasks": [{"taskArn": ARN, "lastStatus": "STOPPED"}]}}),
-        case("vanished", {"DescribeTasks": {"tasks": [], "failures": [{"arn": ARN, "reason": "MISSING"}]}}),
+        case("vanished", {"DescribeTasks": [{"tasks": [{"taskArn": ARN, "lastStatus": "RUNNING"}]},
+                                            {"tasks": [], "failures": [{"arn": ARN, "reason": "MISSING"}]}]}),
         cluster="c", task_arn=ARN, **PACE, **CONN,
     ),
     "eks.EksCreateClusterTrigger": runs(
