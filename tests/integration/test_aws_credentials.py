@@ -423,6 +423,22 @@ async def test_a_program_that_hangs_holds_up_neither_other_identities_nor_the_en
 
 
 @pytest.mark.usefixtures("no_keys")
+async def test_a_program_that_gives_expired_keys_is_waited_for(
+    fake: FakeAws, tmp_path: Path, monkeypatch: Environment
+) -> None:
+    """As one does that keeps its last answer while whoever it asks is away."""
+    told = '{"Version": 1, "AccessKeyId": "LATE", "SecretAccessKey": "s", "Expiration": "%s"}'
+    profile(tmp_path, monkeypatch, program(tmp_path, f"cat {tmp_path}/told"))
+    (tmp_path / "told").write_text(told % "2020-01-01T00:00:00Z")
+    async with open_aws(fake.settings(**ETL)) as aws:
+        wait = asyncio.create_task(aws.wait("glue", "job_complete", RUN, delay=0.05))
+        await eventually(lambda: [bad for *_, bad in aws.credentials()] == [1])
+        (tmp_path / "told").write_text(told % "2099-01-01T00:00:00Z")
+        assert (await wait).last_status == "SUCCEEDED"
+    assert set(keys_of(fake)) == {"LATE"}
+
+
+@pytest.mark.usefixtures("no_keys")
 async def test_a_profile_that_wants_a_code_typed_is_refused(
     fake: FakeAws, tmp_path: Path, monkeypatch: Environment
 ) -> None:

@@ -142,6 +142,28 @@ async def test_where_there_were_some_none_is_a_source_that_is_away_and_waited_fo
         await key(credentials)
 
 
+@pytest.mark.parametrize("trouble", [ValueError("no JSON"), RuntimeError("still expired"), KeyError("x")])
+async def test_where_there_were_some_a_source_that_talks_nonsense_is_waited_for(keep: Kept, trouble: Exception) -> None:
+    source = Source(lives_s=0.3)
+    credentials = keep(source)
+    assert await key(credentials) == "key 1"
+    source.trouble, ends_ms = trouble, credentials.expires_ms or 0
+    await eventually(lambda: wall_ms() >= ends_ms)
+    with pytest.raises(CredentialRetrievalError, match="where there were some"):
+        await key(credentials)
+
+
+async def test_that_no_thread_can_be_started_is_waited_through(keep: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    credentials = keep(Source())
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(CredentialRetrievalError, match="can't start new thread"):
+            await key(credentials)
+
+
 async def test_what_has_expired_when_it_comes_is_a_failure(keep: Kept) -> None:
     credentials = keep(Source(lives_s=-1))
     with pytest.raises(CredentialRetrievalError, match="what came has expired"):

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from botocore.credentials import ReadOnlyCredentials
-from botocore.exceptions import CredentialRetrievalError, NoCredentialsError
+from botocore.exceptions import ClientError, CredentialRetrievalError
 
 from triggerd.aws.sources import Fetched
 from triggerd.clock import monotonic_s, wall_ms
@@ -120,11 +120,14 @@ class Credentials:
     def _fresh(self) -> Fetched:
         try:
             fetched = self._fetch()
-        except NoCredentialsError as error:
+        except ClientError:
+            raise
+        except Exception as error:
             if self._held is None:
                 raise
-            # An instance's metadata service that is away looks like none at all; where there were some, it is away.
-            why = f"{self.label}: {error}, where there were some"
+            # An instance's metadata service that is away looks like none at all, a file that is being written like
+            # none or nonsense; where there were some, their source is away. What AWS itself refuses is refused.
+            why = f"{self.label}: {type(error).__name__}: {error}, where there were some"
             raise CredentialRetrievalError(provider=self.method, error_msg=why) from error
         if not _holds(fetched):
             raise CredentialRetrievalError(provider=self.method, error_msg=f"{self.label}: what came has expired")
@@ -176,5 +179,8 @@ async def _in_own_thread(work: Callable[[], T], name: str) -> T:
         except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited, and must not end the loop
             done.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    try:
+        threading.Thread(target=run, name=name, daemon=True).start()
+    except RuntimeError as error:  # this machine has no thread to spare, for now
+        raise CredentialRetrievalError(provider=name, error_msg=str(error)) from error
     return await asyncio.wrap_future(done)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import CredentialRetrievalError, NoCredentialsError
 from botocore.loaders import Loader
 from botocore.session import Session
 
@@ -63,8 +63,9 @@ class CredentialSource:
             session = self._session()
         if not self._settings.role_arn:
             return _of_chain(session)
-        if not self._settings.web_identity_token_file:
-            session.get_credentials()  # may take long; the client takes what was found
+        # It may take long; the client takes what was found, or would look again.
+        if not self._settings.web_identity_token_file and session.get_credentials() is None:
+            raise NoCredentialsError
         with self._building:
             sts = self._sts(session)
         try:
@@ -136,7 +137,10 @@ def _of_chain(session: Session) -> Fetched:
     found = session.get_credentials()
     if found is None:
         raise NoCredentialsError
-    keys = found.get_frozen_credentials()  # only now some are fetched, and known to end
+    try:
+        keys = found.get_frozen_credentials()  # only now some are fetched, and known to end
+    except RuntimeError as error:  # botocore's word for new ones that have ended
+        raise CredentialRetrievalError(provider=found.method, error_msg=str(error)) from error
     return Fetched(keys, _ms(getattr(found, "_expiry_time", None)))
 
 
