@@ -10,6 +10,7 @@ class ResumeCluster(Deferrable):
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, Literal, NoReturn, Self
 
@@ -38,6 +39,20 @@ class TaskDeferred(BaseException):
         return {name: getattr(self, name) for name in names}
 
 
+class _Step:
+    """One run of `execute` or of a continuation."""
+
+    __slots__ = ("deferring", "id", "over", "task")
+
+    def __init__(self, task: "Deferrable", step_id: str) -> None:
+        self.task, self.id, self.over = task, step_id, False
+        self.deferring: TaskDeferred | None = None
+
+
+# Of this thread: an object may be started by several, or start itself once more.
+_step: ContextVar[_Step | None] = ContextVar("triggerd_step", default=None)
+
+
 class Deferrable:
     """Base of tasks that may defer. Subclasses write `execute` and the methods that go on after a wait.
 
@@ -48,8 +63,8 @@ class Deferrable:
 
     deferrable: bool = True
     _arguments: dict[str, Any] | None
-    _deferring: TaskDeferred | None = None
-    _step_id: str = ""
+    _latest: _Step | None = None
+    """For threads that a step starts itself."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Remembered here, so that a subclass's own __init__ need not call ours.
@@ -86,7 +101,8 @@ class Deferrable:
         _public_method(self, method_name)
         check_on_timeout(on_timeout)
         deferring = TaskDeferred(trigger, method_name, timeout, dict(kwargs or {}), on_timeout)
-        object.__setattr__(self, "_deferring", deferring)
+        if running := self._running():
+            running.deferring = deferring
         raise deferring
 
     def start_token(self, step: str = "") -> str:
@@ -101,9 +117,16 @@ class Deferrable:
         Raises:
             TriggerdError: Asked for while no step of the task runs.
         """
-        if not self._step_id:
+        running = self._running()
+        if running is None:
             raise TriggerdError("start_token() is known in execute() and in continuations only, while they run")
-        return start_token(self._step_id, step)
+        return start_token(running.id, step)
+
+    def _running(self) -> _Step | None:
+        step = _step.get()
+        if step is None or step.task is not self:
+            step = self._latest
+        return None if step is None or step.over else step
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """``(classpath, kwargs)`` from which a Resumer rebuilds this task: by default its constructor's arguments."""
@@ -135,8 +158,9 @@ def call_task(task: Deferrable, step: Callable[[], Any], step_id: str) -> tuple[
     Raises:
         DeferSwallowedError: The task caught what `defer` raised; nothing was enqueued.
     """
-    object.__setattr__(task, "_deferring", None)  # the other half of Deferrable.defer
-    object.__setattr__(task, "_step_id", step_id)
+    running, before = _Step(task, step_id), task._latest  # noqa: SLF001 - the other half of Deferrable
+    object.__setattr__(task, "_latest", running)
+    token = _step.set(running)
     try:
         result = step()
         if inspect.iscoroutine(result):
@@ -144,8 +168,10 @@ def call_task(task: Deferrable, step: Callable[[], Any], step_id: str) -> tuple[
     except TaskDeferred as deferred:
         return None, deferred
     finally:
-        object.__setattr__(task, "_step_id", "")
-    if task._deferring is not None:  # noqa: SLF001
+        running.over = True
+        _step.reset(token)
+        object.__setattr__(task, "_latest", before if before is not None and not before.over else None)
+    if running.deferring is not None:
         raise DeferSwallowedError(
             f"{classpath_of(type(task))} called defer(), caught the TaskDeferred that it raises, and went on: nothing "
             "was enqueued. Let it pass: no bare 'except:', no 'except BaseException', no 'return' in a 'finally'."

@@ -1,7 +1,9 @@
 """`start_token`: the same for a step that is run again, another for every other one, and AWS takes it everywhere."""
 
 import re
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,3 +90,58 @@ def test_it_is_known_while_a_step_runs_only() -> None:
     call_task(task, lambda: task.execute([]), "run-1")
     with pytest.raises(TriggerdError, match=r"start_token\(\) is known in execute\(\)"):
         task.start_token()
+
+
+class Shared(Deferrable):
+    """Ends without a wait, defers, or runs itself once more, as the context says."""
+
+    def execute(self, context: Any) -> Any:
+        return context(self)
+
+
+def test_one_task_object_in_two_threads_keeps_their_tokens_and_ends_apart() -> None:
+    task, both = Shared(), threading.Barrier(2, timeout=10)
+
+    def defers(task: Shared) -> None:
+        both.wait()
+        tokens["a"] = task.start_token()
+        task.defer(trigger=TimeDeltaTrigger(1), method_name="execute")
+
+    def ends(task: Shared) -> str:
+        both.wait()
+        deferring.result()
+        tokens["b"] = task.start_token()
+        return "done"
+
+    tokens: dict[str, str] = {}
+    with ThreadPoolExecutor(2) as pool:
+        deferring = pool.submit(call_task, task, lambda: task.execute(defers), "a")
+        ending = pool.submit(call_task, task, lambda: task.execute(ends), "b")
+        assert ending.result() == ("done", None)
+        assert deferring.result()[1] is not None
+    assert tokens == {"a": start_token("a"), "b": start_token("b")}
+    with pytest.raises(TriggerdError):
+        task.start_token()
+
+
+def test_a_step_that_runs_its_own_task_once_more_keeps_its_token() -> None:
+    def outer(task: Shared) -> str:
+        result, deferred = call_task(task, lambda: task.execute(inner), "inner")
+        assert deferred is not None
+        assert result is None
+        return task.start_token()
+
+    def inner(task: Shared) -> None:
+        task.defer(trigger=TimeDeltaTrigger(1), method_name="execute")
+
+    task = Shared()
+    assert call_task(task, lambda: task.execute(outer), "outer") == (start_token("outer"), None)
+
+
+def test_a_thread_that_a_step_starts_knows_its_token() -> None:
+    def asks(task: Shared) -> str:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(task.start_token).result()
+
+    task = Shared()
+    assert call_task(task, lambda: task.execute(asks), "a") == (start_token("a"), None)
