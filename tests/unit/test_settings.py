@@ -172,6 +172,9 @@ def test_waiter_folders_in_a_file_are_relative_to_that_file(tmp_path: Path) -> N
         ("", {"TRIGGERD_REDIS": "redis://:hunter2@h"}),
         ("", {"TRIGGERD_REDIS": "redis://:hunter2@h", "TRIGGERD_REDIS__URL": "redis://:hunter2@h"}),
         ('[redis]\nurl = "redis://:hun/ter2@h"', {}),
+        ("", {"TRIGGERD_AWS__CONNECTIONS": '{"etl": "hunter2"}'}),
+        ("", {"TRIGGERD_AWS__CONNECTIONS__ETL": "hunter2"}),
+        ('[aws.connections]\netl = "hunter2"', {}),
     ],
 )
 def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path: Path, text: str, environ: dict[str, str]) -> None:

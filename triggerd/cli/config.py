@@ -147,7 +147,8 @@ def _table(value: Any, where: str, source: _Source) -> Mapping[str, Any]:
     if source.env and isinstance(value, str):
         value = _json(value)
     if not isinstance(value, Mapping):
-        raise ConfigError(source.spell(where), _shown(where, value), f"a table is expected (in {source.name})")
+        shown = ... if where.startswith("aws.connections") else _shown(where, value)  # a key, in the place of its table
+        raise ConfigError(source.spell(where), shown, f"a table is expected (in {source.name})")
     return value
 
 
