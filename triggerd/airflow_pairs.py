@@ -10,7 +10,8 @@ _CREATES_JOB_FLOW = "airflow.providers.amazon.aws.triggers.emr.EmrCreateJobFlowT
 
 
 def ready_kwargs(trigger: object, classpath: str, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`kwargs` of the pair that `trigger` gave, or is: enum members as their values, pendulum's instants as datetimes.
+    """`kwargs` of the pair that `trigger` gave, or is: enum members as their values, pendulum's instants as datetimes,
+    a time without a zone as this machine's.
 
     A queue carries exact types only. For our own triggers that is their author's to see to, and is said to him; an
     operator of Airflow's was written for another wire.
@@ -24,6 +25,8 @@ def _plain(value: Any) -> Any:
     match value:
         case enum.Enum():
             return _plain(value.value)
+        case dt.datetime() if value.tzinfo is None:  # of datetime.now(): this machine's time, as Airflow takes it, too
+            return dt.datetime.fromisoformat(value.isoformat()).astimezone()
         case dt.datetime() if type(value) is not dt.datetime:
             return dt.datetime.fromisoformat(value.isoformat())
         case dict():

@@ -6,6 +6,7 @@ import inspect
 import json
 import logging
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +300,21 @@ def test_the_sdk_takes_the_kinds_of_values_that_airflows_operators_pass() -> Non
         "deep": [{"done": (1,)}], "attempts": 2**63 - 1,
     }  # fmt: skip
     assert [type(back[name]) for name in ("kind", "at")] == [int, dt.datetime]
+
+
+def test_a_time_without_a_zone_is_the_senders_as_in_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3KeySensor's `datetime.now()` was read as UTC: from New York, keys seemed unchanged for hours at once."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        classpath, ready = serialized(
+            (f"{TRIGGERS}x.Y", {"at": dt.datetime(2026, 1, 2, 3), "x": [Instant(2026, 7, 2)]}), "t"
+        )
+        back = decode_trigger(encode_trigger(classpath, ready)).kwargs()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert back == {"at": dt.datetime(2026, 1, 2, 8, tzinfo=dt.UTC), "x": [dt.datetime(2026, 7, 2, 4, tzinfo=dt.UTC)]}
 
 
 def test_for_other_triggers_a_value_of_another_kind_is_still_refused() -> None:
