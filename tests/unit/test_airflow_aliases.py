@@ -304,12 +304,11 @@ def test_the_sdk_takes_the_kinds_of_values_that_airflows_operators_pass() -> Non
 
 def test_a_time_without_a_zone_is_the_senders_as_in_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """S3KeySensor's `datetime.now()` was read as UTC: from New York, keys seemed unchanged for hours at once."""
-    monkeypatch.setenv("TZ", "America/New_York")
+    monkeypatch.setenv("TZ", "EST5EDT,M3.2.0,M11.1.0")
     time.tzset()
+    given = {"at": dt.datetime(2026, 1, 2, 3), "x": [Instant(2026, 7, 2)]}  # noqa: DTZ001 - as the sensor's
     try:
-        classpath, ready = serialized(
-            (f"{TRIGGERS}x.Y", {"at": dt.datetime(2026, 1, 2, 3), "x": [Instant(2026, 7, 2)]}), "t"
-        )
+        classpath, ready = serialized((f"{TRIGGERS}x.Y", given), "trigger")
         back = decode_trigger(encode_trigger(classpath, ready)).kwargs()
     finally:
         monkeypatch.undo()
