@@ -130,6 +130,30 @@ async def test_a_fetch_that_hangs_holds_up_its_calls_once_and_the_loop_never(
     assert await key(credentials) == "key 1"
 
 
+async def test_a_fetch_that_hangs_for_good_is_left_and_others_are_made_but_not_many(
+    keep: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HANGS_AFTER_S", 0.02)
+    monkeypatch.setattr(module, "_LONGEST_BACKOFF_S", 0.02)
+    source = Source()
+    source.gate = threading.Event()
+    credentials = keep(source)
+
+    async def says(words: str) -> bool:
+        try:
+            await key(credentials)
+        except CredentialRetrievalError as error:
+            return bool(words) and words in str(error)
+        return not words
+
+    await eventually(lambda: says("nothing came in 0.02 s"))
+    await eventually(lambda: says("3 fetches hang"))
+    assert source.fetches == 3
+    source.gate.set()
+    await eventually(lambda: says(""))
+    assert source.fetches == 4
+
+
 async def test_where_there_were_some_none_is_a_source_that_is_away_and_waited_for(keep: Kept) -> None:
     source = Source(lives_s=0.3)
     credentials = keep(source)

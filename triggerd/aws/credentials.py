@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 10.0
 """How long a call waits for a fetch, once: calls that wait hold connections that other identities want."""
+HANGS_AFTER_S = 120.0
+"""A fetch that takes longer (a program that hangs, as botocore gives it all the time it wants) is left to itself, and
+another one is made, later."""
+_MOST_HANGING = 3
 _LEAST_S = 1.0
 _BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 60.0
 
@@ -44,6 +48,7 @@ class Credentials:
         self._held: Fetched | None = None
         self._failure: BaseException | None = None
         self._failures = 0
+        self._hanging: set[Future[Fetched]] = set()
         self._began_s = self._again_s = 0.0
         self._refresh: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -109,13 +114,30 @@ class Credentials:
 
     async def _renew(self) -> None:
         try:
-            fetched = await _in_own_thread(self._fresh, f"triggerd-credentials-{self.label}")
+            fetched = await self._fetched()
         except Exception as error:  # noqa: BLE001 - whatever it is, those who ask hear of it
             self._fail(error)
         else:
             self._take(fetched)
         finally:
             self._refresh = None
+
+    async def _fetched(self) -> Fetched:
+        self._hanging = {each for each in self._hanging if not each.done()}
+        if len(self._hanging) >= _MOST_HANGING:
+            why = f"{self.label}: {_MOST_HANGING} fetches hang"
+            raise CredentialRetrievalError(provider=self.method, error_msg=why)
+        fetch = _in_own_thread(self._fresh, f"triggerd-credentials-{self.label}")
+        limit = asyncio.timeout(HANGS_AFTER_S)
+        try:
+            async with limit:
+                return await asyncio.wrap_future(fetch)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            self._hanging.add(fetch)
+            why = f"{self.label}: nothing came in {HANGS_AFTER_S:g} s"
+            raise CredentialRetrievalError(provider=self.method, error_msg=why) from error
 
     def _fresh(self) -> Fetched:
         try:
@@ -168,7 +190,7 @@ def _holds(fetched: Fetched | None) -> bool:
     return fetched is not None and (fetched.expires_ms is None or wall_ms() < fetched.expires_ms)
 
 
-async def _in_own_thread(work: Callable[[], T], name: str) -> T:
+def _in_own_thread(work: Callable[[], T], name: str) -> Future[T]:
     """A daemon thread: one that hangs in a child process or a lost connection holds up neither others nor the exit."""
     done: Future[T] = Future()
     done.set_running_or_notify_cancel()
@@ -183,4 +205,4 @@ async def _in_own_thread(work: Callable[[], T], name: str) -> T:
         threading.Thread(target=run, name=name, daemon=True).start()
     except RuntimeError as error:  # this machine has no thread to spare, for now
         raise CredentialRetrievalError(provider=name, error_msg=str(error)) from error
-    return await asyncio.wrap_future(done)
+    return done
