@@ -7,6 +7,7 @@ from botocore.exceptions import ClientError
 
 from tests.support.fake_aws import Drop, FakeAws, Fault
 from triggerd.aws.local import open_aws
+from triggerd.aws.regions import OTHERS
 from triggerd.errors import AwsCallError, ConfigError, WaiterDefinitionError, WaiterFailedError
 
 ITEM = {"Item": {"colour": {"S": "red"}}}
@@ -89,3 +90,13 @@ async def test_acceptors_of_the_trigger_stand_instead_of_the_waiters() -> None:
         fake.script("GetJobRun", {"JobRun": {"Id": "jr_1", "JobRunState": "SUCCEEDED"}})
         with pytest.raises(WaiterFailedError):
             await aws.wait("glue", "job_complete", args, acceptors=acceptors)
+
+
+async def test_a_queue_that_names_region_after_region_is_told_so() -> None:
+    async with FakeAws("dynamodb") as fake, open_aws(fake.settings()) as aws:
+        fake.script("GetItem", ITEM)
+        for number in range(OTHERS):
+            await aws.poll("dynamodb", "GetItem", KEY, region=f"eu-new-{number}")
+        with pytest.raises(ConfigError, match="botocore does not know it"):
+            await aws.poll("dynamodb", "GetItem", KEY, region="eu-new-99")
+        await aws.poll("dynamodb", "GetItem", KEY, region="eu-central-2")

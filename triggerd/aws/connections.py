@@ -23,6 +23,7 @@ from botocore.loaders import Loader
 from triggerd.aws.credentials import Credentials
 from triggerd.aws.identity import Identity, fingerprint
 from triggerd.aws.prepared import Prepared
+from triggerd.aws.regions import Regions
 from triggerd.aws.sources import USER_AGENT, CredentialSource
 from triggerd.aws.timestamps import parse_timestamp
 from triggerd.errors import AwsCallError, ConfigError, WaiterDefinitionError
@@ -82,6 +83,7 @@ class Connections:
     def __init__(self, settings: AwsSettings, loader: Loader) -> None:
         self._settings = settings
         self._loader = loader
+        self._regions = Regions(loader)
         self._cold: ThreadPoolExecutor | None = None
         # Filled in the cold thread only. With the region that STS is asked in, where only triggers name one.
         self._sessions: dict[tuple[Identity, str | None], tuple[AioSession, Credentials]] = {}
@@ -180,6 +182,8 @@ class Connections:
         """In the cold thread. The private loop only carries aiobotocore's coroutines; nothing of it stays behind:
         a client makes its connector on its first call, and asyncio's locks bind to a loop when they are contended.
         """
+        if key.region is not None and key.region != settings.region:
+            self._regions.check(key.region)
         identity = Identity.of(settings)
         session, credentials = self._session(identity, settings, key.region)
         context = session.create_client(
