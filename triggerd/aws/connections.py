@@ -176,7 +176,7 @@ class Connections:
         except BotoCoreError as error:
             raise AwsCallError(f"connection {connection!r}: {error}") from error
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"aws.connections.{connection}", key.service, str(error)) from error
+            raise ConfigError(f"aws.connections.{connection}", ..., f"{key.service}: {error}") from error
 
     def _build_cold(self, key: _ClientKey, settings: ConnectionSettings) -> SharedClient:
         """In the cold thread. The private loop only carries aiobotocore's coroutines; nothing of it stays behind:

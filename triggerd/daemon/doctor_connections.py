@@ -33,13 +33,14 @@ async def check_connections(settings: AwsSettings, names: Sequence[str], limit_s
 
 async def _look(aws: Aws, name: str, connection: ConnectionSettings, limit_s: float) -> Finding:
     about = f"connection {name}"
+    advice = f"look at [aws.connections.{name}], or at AIRFLOW_CONN_{name.upper()}"
     try:
         async with asyncio.timeout(limit_s), aws.client("sts", connection=name) as sts:
             who, region = (await sts.get_caller_identity())["Arn"], sts.meta.region_name
     except TimeoutError:
-        return Finding("warn", about, f"no answer within {limit_s:g} s")
+        return Finding("warn", about, f"no answer within {limit_s:g} s", advice)
     except Exception as error:  # noqa: BLE001 - AWS's, botocore's, that of a file: whatever it is, it is the finding
-        return Finding("warn", about, str(error) or repr(error))
+        return Finding("warn", about, (str(error) or repr(error)).removeprefix(f"connection {name!r}: "), advice)
     label = Identity.of(connection).label
     ends_ms = min((ends for known, ends, *_ in aws.credentials() if known == label and ends is not None), default=None)
     until = "" if ends_ms is None else f", until {datetime.fromtimestamp(ends_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
