@@ -64,7 +64,7 @@ async def test_nothing_is_fetched_before_somebody_asks_and_once_for_all_who_do(k
 
 
 async def test_they_are_fetched_again_before_they_end_while_nobody_asks(keep: Kept) -> None:
-    source = Source(lives_s=2)
+    source = Source(lives_s=4)
     credentials = keep(source)
     assert await key(credentials) == "key 1"
     first = credentials.expires_ms
@@ -78,7 +78,7 @@ async def test_they_are_fetched_again_before_they_end_while_nobody_asks(keep: Ke
 
 
 async def test_a_refresh_that_fails_is_no_trouble_while_the_old_ones_hold(keep: Kept) -> None:
-    source = Source(lives_s=3)
+    source = Source(lives_s=8)
     credentials = keep(source)
     assert await key(credentials) == "key 1"
     source.trouble = CredentialRetrievalError(provider="x", error_msg="as the test says")
@@ -155,7 +155,7 @@ async def test_a_fetch_that_hangs_for_good_is_left_and_others_are_made_but_not_m
 
 
 async def test_where_there_were_some_none_is_a_source_that_is_away_and_waited_for(keep: Kept) -> None:
-    source = Source(lives_s=0.3)
+    source = Source(lives_s=1)
     credentials = keep(source)
     assert await key(credentials) == "key 1"
     source.trouble = NoCredentialsError()
@@ -168,7 +168,7 @@ async def test_where_there_were_some_none_is_a_source_that_is_away_and_waited_fo
 
 @pytest.mark.parametrize("trouble", [ValueError("no JSON"), RuntimeError("still expired"), KeyError("x")])
 async def test_where_there_were_some_a_source_that_talks_nonsense_is_waited_for(keep: Kept, trouble: Exception) -> None:
-    source = Source(lives_s=0.3)
+    source = Source(lives_s=1)
     credentials = keep(source)
     assert await key(credentials) == "key 1"
     source.trouble, ends_ms = trouble, credentials.expires_ms or 0
