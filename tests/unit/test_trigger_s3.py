@@ -165,6 +165,20 @@ async def test_a_page_in_which_nothing_matched_is_not_matched_again(monkeypatch:
         await regex.matched(["a", "b"])
 
 
+async def test_a_process_that_ends_before_it_is_asked_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = asyncio.create_subprocess_exec
+
+    async def begin_and_end(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        process = await begun(*arguments, **options)
+        await process.wait()
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", begin_and_end)
+    monkeypatch.setattr(s3_patterns, "_PROGRAM", "raise SystemExit(1)")
+    with pytest.raises(PatternError):
+        await Regex("b").matched(["a"])
+
+
 @pytest.mark.parametrize("regex", ["(", "a{2,1}", "(?P<x>", "\\", "(" * 600, "(?i:[\\x00-\\U0010ffff])" * 40 + "("])
 async def test_what_is_no_regex_is_said(regex: str) -> None:
     with pytest.raises(PatternError, match=r"is no regular expression|takes more than"):

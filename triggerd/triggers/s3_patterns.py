@@ -97,7 +97,7 @@ async def _match_apart(regex: str, keys: list[str]) -> list[int]:
     try:
         async with asyncio.timeout(LIMIT_S + _START_WITHIN_S):
             said, _ = await process.communicate(asked.encode())
-    except TimeoutError:
+    except (TimeoutError, RuntimeError):  # uvloop's, for a process that has ended before it was asked
         said = b""
     finally:
         if process.returncode is None:
