@@ -235,6 +235,7 @@ SAMPLES: dict[str, Sample] = {
             "GetShardIterator": {"ShardIterator": "i-0"},
             "GetRecords": [{"Records": [RECORD], "NextShardIterator": "i-1", "MillisBehindLatest": 0},
                            {"Records": [], "NextShardIterator": "i-1", "MillisBehindLatest": 0}]}),
+        case("failure", {"ListShards": {"!": "ResourceNotFoundException"}}),
         stream_name="s", shard_iterator_type="TRIM_HORIZON",
     ),
     "kinesis_analytics.KinesisAnalyticsV2ApplicationOperationCompleteTrigger": waits(
@@ -303,6 +304,7 @@ SAMPLES: dict[str, Sample] = {
     "s3.S3KeysUnchangedTrigger": runs(
         "s3",
         case("success", _OBJECT),
+        case("failure", {}),
         bucket_name="bucket", prefix="k/", inactivity_period=1, previous_objects={"k/1.csv"}, inactivity_seconds=2,
         last_activity_time=dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
     ),
@@ -330,6 +332,7 @@ SAMPLES: dict[str, Sample] = {
         "sqs",
         case("success", {"ReceiveMessage": [{"Messages": [MESSAGE]}, {}],
                          "DeleteMessageBatch": {"Successful": [{"Id": "m-1"}], "Failed": []}}),
+        case("failure", {"ReceiveMessage": NO_RIGHT}),
         sqs_queue="https://sqs.us-east-1.amazonaws.com/123456789012/q", waiter_delay=1,
     ),
     "ssm.SsmRunCommandTrigger": runs(

@@ -125,4 +125,4 @@ def test_every_class_but_the_two_that_are_refused_is_walked() -> None:
     for name, pair in PAIRS.items():
         names = [case["name"] for case in pair["cases"]]
         assert "success" in names, name
-        assert len(names) > 1 or name in ("s3.S3KeysUnchangedTrigger", "sqs.SqsSensorTrigger", "kinesis.KinesisTrigger")
+        assert len(names) > 1, f"{name}: a failure, too"
