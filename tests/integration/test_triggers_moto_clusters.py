@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import boto3
 import pytest
 
+from tests.support.moto_account import Boto, aws_of
 from triggerd.aws import Aws
-from triggerd.aws.local import open_aws
 from triggerd.event import Event
-from triggerd.settings import AwsSettings, ConnectionSettings, QuotaSettings
 from triggerd.testing import LocalContext, run_trigger
 from triggerd.trigger import BaseTrigger
 from triggerd.triggers.ec2 import EC2StateSensorTrigger
@@ -29,23 +27,8 @@ PACE: dict[str, Any] = {"delay": 0.05}
 
 @pytest.fixture
 async def aws(moto_url: str) -> AsyncIterator[Aws]:
-    connection = ConnectionSettings(region="us-east-1", endpoint_url=moto_url)
-    no_quota = {"*": QuotaSettings(rate_per_s=10_000.0, burst=10_000.0)}
-    async with open_aws(AwsSettings(connections={"default": connection}, quotas=no_quota)) as opened:
+    async with aws_of(moto_url) as opened:
         yield opened
-
-
-async def _boto(moto_url: str, service: str, operation: str, **parameters: Any) -> Any:
-    """What a worker does with boto3, in a thread."""
-
-    def call() -> Any:
-        client = boto3.client(service, endpoint_url=moto_url, region_name="us-east-1")
-        try:
-            return getattr(client, operation)(**parameters)
-        finally:
-            client.close()
-
-    return await asyncio.to_thread(call)
 
 
 async def _fired(trigger: BaseTrigger, aws: Aws) -> Event:
@@ -53,14 +36,14 @@ async def _fired(trigger: BaseTrigger, aws: Aws) -> Event:
 
 
 async def test_an_ec2_instance_stops_starts_and_is_terminated(moto_url: str, aws: Aws) -> None:
-    started = await _boto(moto_url, "ec2", "run_instances", ImageId="ami-12c6146b", MinCount=1, MaxCount=1)
+    started = await Boto(moto_url).call("ec2", "run_instances", ImageId="ami-12c6146b", MinCount=1, MaxCount=1)
     instance = started["Instances"][0]["InstanceId"]
     assert (await _fired(EC2StateSensorTrigger(instance, "running", **PACE), aws)).payload == MET
     stopped = asyncio.create_task(_fired(EC2StateSensorTrigger(instance, "stopped", **PACE), aws))
-    await _boto(moto_url, "ec2", "stop_instances", InstanceIds=[instance])
+    await Boto(moto_url).call("ec2", "stop_instances", InstanceIds=[instance])
     assert (await stopped).payload == MET
     running = asyncio.create_task(_fired(EC2StateSensorTrigger(instance, "running", **PACE), aws))
-    await _boto(moto_url, "ec2", "terminate_instances", InstanceIds=[instance])
+    await Boto(moto_url).call("ec2", "terminate_instances", InstanceIds=[instance])
     assert (await running).outcome == "failed"
     assert (await _fired(EC2StateSensorTrigger(instance, "terminated", **PACE), aws)).payload == MET
 
@@ -68,12 +51,12 @@ async def test_an_ec2_instance_stops_starts_and_is_terminated(moto_url: str, aws
 async def test_a_redshift_cluster_pauses_and_goes(moto_url: str, aws: Aws) -> None:
     dwh = {"ClusterIdentifier": "dwh"}
     secret = {"MasterUsername": "admin", "MasterUserPassword": "Passw0rd"}
-    await _boto(moto_url, "redshift", "create_cluster", NodeType="ra3.large", **secret, **dwh)
+    await Boto(moto_url).call("redshift", "create_cluster", NodeType="ra3.large", **secret, **dwh)
     paused = asyncio.create_task(_fired(RedshiftClusterTrigger("dwh", "paused", **PACE), aws))
-    await _boto(moto_url, "redshift", "pause_cluster", **dwh)
+    await Boto(moto_url).call("redshift", "pause_cluster", **dwh)
     assert (await paused).payload == MET
     gone = asyncio.create_task(_fired(RedshiftClusterTrigger("dwh", "cluster_not_found", **PACE), aws))
-    await _boto(moto_url, "redshift", "delete_cluster", SkipFinalClusterSnapshot=True, **dwh)
+    await Boto(moto_url).call("redshift", "delete_cluster", SkipFinalClusterSnapshot=True, **dwh)
     assert (await gone).payload == MET
     event = await _fired(RedshiftClusterTrigger("dwh", "available", **PACE), aws)
     assert event.payload["status"] == "error"
@@ -81,7 +64,7 @@ async def test_a_redshift_cluster_pauses_and_goes(moto_url: str, aws: Aws) -> No
 
 
 async def test_a_cancel_aborts_the_redshift_statement_and_its_wait_says_so(moto_url: str, aws: Aws) -> None:
-    statement = await _boto(moto_url, "redshift-data", "execute_statement", Database="dev", Sql="select 1")
+    statement = await Boto(moto_url).call("redshift-data", "execute_statement", Database="dev", Sql="select 1")
     trigger = RedshiftDataTrigger(statement["Id"], "load", **PACE)
     waiting = asyncio.create_task(_fired(trigger, aws))
     canceller = RedshiftDataTrigger(statement["Id"])
@@ -94,34 +77,34 @@ async def test_a_cancel_aborts_the_redshift_statement_and_its_wait_says_so(moto_
 async def test_an_eks_cluster_goes_with_its_node_groups_and_fargate_profiles(moto_url: str, aws: Aws) -> None:
     role, subnets = "arn:aws:iam::123456789012:role/eks", ["subnet-1", "subnet-2"]
     of_cluster = {"clusterName": "c"}
-    await _boto(
-        moto_url, "eks", "create_cluster", name="c", roleArn=role, resourcesVpcConfig={"subnetIds": subnets},
+    await Boto(moto_url).call(
+        "eks", "create_cluster", name="c", roleArn=role, resourcesVpcConfig={"subnetIds": subnets},
         version="1.31",
     )  # fmt: skip
     assert (await _fired(EksCreateClusterTrigger("c", **PACE), aws)).payload == {"status": "success"}
     for number in range(3):
-        await _boto(
-            moto_url, "eks", "create_nodegroup", nodegroupName=f"ng{number}", nodeRole=role, subnets=subnets,
+        await Boto(moto_url).call(
+            "eks", "create_nodegroup", nodegroupName=f"ng{number}", nodeRole=role, subnets=subnets,
             **of_cluster,
         )  # fmt: skip
-        await _boto(
-            moto_url, "eks", "create_fargate_profile", fargateProfileName=f"fp{number}", podExecutionRoleArn=role,
+        await Boto(moto_url).call(
+            "eks", "create_fargate_profile", fargateProfileName=f"fp{number}", podExecutionRoleArn=role,
             selectors=[{"namespace": "default"}], **of_cluster,
         )  # fmt: skip
     kept = await _fired(EksDeleteClusterTrigger("c", max_attempts=2, **PACE), aws)
     assert kept.outcome == "failed"
     event = await _fired(EksDeleteClusterTrigger("c", force_delete_compute=True, **PACE), aws)
     assert event.payload == {"status": "deleted"}
-    assert (await _boto(moto_url, "eks", "list_clusters"))["clusters"] == []
+    assert (await Boto(moto_url).call("eks", "list_clusters"))["clusters"] == []
 
 
 async def test_emr_serverless_job_runs_end(moto_url: str, aws: Aws) -> None:
-    made = await _boto(
-        moto_url, "emr-serverless", "create_application", releaseLabel="emr-6.6.0", type="SPARK", clientToken="t"
+    made = await Boto(moto_url).call(
+        "emr-serverless", "create_application", releaseLabel="emr-6.6.0", type="SPARK", clientToken="t"
     )
     application = made["applicationId"]
-    started = await _boto(
-        moto_url, "emr-serverless", "start_job_run", applicationId=application, clientToken="j",
+    started = await Boto(moto_url).call(
+        "emr-serverless", "start_job_run", applicationId=application, clientToken="j",
         executionRoleArn="arn:aws:iam::123456789012:role/emr",
     )  # fmt: skip
     job = started["jobRunId"]

@@ -5,16 +5,14 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
-import boto3
 import pytest
 
+from tests.support.moto_account import Boto, aws_of
 from tests.support.servers import MotoServer
 from tests.support.waiting import eventually
 from triggerd.aws import Aws
-from triggerd.aws.local import open_aws
 from triggerd.clock import wall_ms
 from triggerd.event import Event
-from triggerd.settings import AwsSettings, ConnectionSettings, QuotaSettings
 from triggerd.testing import run_trigger
 from triggerd.trigger import BaseTrigger
 from triggerd.triggers import beside
@@ -29,30 +27,12 @@ RESOURCES = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB"
 
 @pytest.fixture
 async def aws(moto_url: str) -> AsyncIterator[Aws]:
-    connection = ConnectionSettings(region="us-east-1", endpoint_url=moto_url)
-    no_quota = {"*": QuotaSettings(rate_per_s=10_000.0, burst=10_000.0)}
-    async with open_aws(AwsSettings(connections={"default": connection}, quotas=no_quota)) as opened:
+    async with aws_of(moto_url) as opened:
         yield opened
 
 
-class Boto:
-    """What others do in the same account, with boto3 in a thread: ``await boto.ecs("run_task", ...)``."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def __getattr__(self, service: str) -> Any:
-        async def call(operation: str, **parameters: Any) -> Any:
-            return await asyncio.to_thread(self._call, service, operation, parameters)
-
-        return call
-
-    def _call(self, service: str, operation: str, parameters: dict[str, Any]) -> Any:
-        client = boto3.client(service, endpoint_url=self._url, region_name="us-east-1")
-        try:
-            return getattr(client, operation)(**parameters)
-        finally:
-            client.close()
+class BotoWithLogs(Boto):
+    """Writes logs, too."""
 
     async def log(self, group: str, stream: str, *lines: str) -> None:
         """Write lines into a new stream."""
@@ -67,8 +47,8 @@ class Boto:
 
 
 @pytest.fixture
-def boto(moto_url: str) -> Boto:
-    return Boto(moto_url)
+def boto(moto_url: str) -> BotoWithLogs:
+    return BotoWithLogs(moto_url)
 
 
 async def _fired(trigger: BaseTrigger, aws: Aws) -> Event:
@@ -79,7 +59,7 @@ def _copied(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [text.partition("line=")[2].strip("'") for text in caplog.messages if "remote log" in text]
 
 
-async def _tasks(boto: Boto, count: int) -> list[str]:
+async def _tasks(boto: BotoWithLogs, count: int) -> list[str]:
     """Tasks that run in a cluster `etl`."""
     await boto.ecs("create_cluster", clusterName="etl")
     await boto.ecs(
@@ -96,7 +76,7 @@ async def _tasks(boto: Boto, count: int) -> list[str]:
 
 
 async def test_ecs_tasks_stop_by_merged_polls_and_their_logs_are_copied(
-    moto: MotoServer, boto: Boto, aws: Aws, caplog: pytest.LogCaptureFixture
+    moto: MotoServer, boto: BotoWithLogs, aws: Aws, caplog: pytest.LogCaptureFixture
 ) -> None:
     await asyncio.to_thread(moto.set_transition, "ecs::task", progression="manual", times=10_000)
     first, second = await _tasks(boto, 2)
@@ -118,7 +98,7 @@ async def test_ecs_tasks_stop_by_merged_polls_and_their_logs_are_copied(
 
 
 async def test_a_glue_job_run_with_its_logs(
-    moto: MotoServer, boto: Boto, aws: Aws, caplog: pytest.LogCaptureFixture
+    moto: MotoServer, boto: BotoWithLogs, aws: Aws, caplog: pytest.LogCaptureFixture
 ) -> None:
     await asyncio.to_thread(moto.set_transition, "glue::job_run", progression="manual", times=5)
     await boto.glue("create_job", Name="nightly", Role="r", Command={"Name": "glueetl"})
@@ -132,7 +112,7 @@ async def test_a_glue_job_run_with_its_logs(
     assert len([text for text in caplog.messages if "no such log stream" in text]) == 1, "the error log, said once"
 
 
-async def test_a_glue_partition_appears(boto: Boto, aws: Aws, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_glue_partition_appears(boto: BotoWithLogs, aws: Aws, caplog: pytest.LogCaptureFixture) -> None:
     await boto.glue("create_database", DatabaseInput={"Name": "lake"})
     table = {"Name": "events", "PartitionKeys": [{"Name": "ds", "Type": "string"}]}
     await boto.glue("create_table", DatabaseName="lake", TableInput=table)
@@ -150,7 +130,7 @@ async def test_a_glue_partition_appears(boto: Boto, aws: Aws, caplog: pytest.Log
     assert missing.outcome == "failed"
 
 
-async def test_sagemaker_jobs_complete(boto: Boto, aws: Aws) -> None:
+async def test_sagemaker_jobs_complete(boto: BotoWithLogs, aws: Aws) -> None:
     role = {"RoleArn": "arn:aws:iam::123456789012:role/r"}
     await boto.sagemaker(
         "create_training_job",
@@ -171,7 +151,7 @@ async def test_sagemaker_jobs_complete(boto: Boto, aws: Aws) -> None:
 
 
 async def test_a_sagemaker_pipeline_succeeds_although_its_steps_cannot_be_read(
-    boto: Boto, aws: Aws, monkeypatch: pytest.MonkeyPatch
+    boto: BotoWithLogs, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(beside, "LAST_WITHIN_S", 0.1)
     await boto.sagemaker(

@@ -6,43 +6,19 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 import pytest
 
+from tests.support.moto_account import Boto, Polls, aws_of
 from tests.support.waiting import eventually
 from triggerd.aws import Aws
-from triggerd.aws.local import open_aws
 from triggerd.envelope import MAX_ENVELOPE_BYTES, pack
 from triggerd.event import Event
-from triggerd.settings import AwsSettings, ConnectionSettings, QuotaSettings
 from triggerd.testing import LocalContext, run_trigger
 from triggerd.triggers.dynamodb import DynamoDBValueSensorTrigger
 from triggerd.triggers.kinesis import KinesisTrigger
 from triggerd.triggers.s3 import S3KeyTrigger
 from triggerd.triggers.s3_keys_unchanged import S3KeysUnchangedTrigger
 from triggerd.triggers.sqs import SqsSensorTrigger
-
-
-class Polls:
-    """Counts the answers of AWS, so that a test can wait until a trigger has looked again in vain."""
-
-    def __init__(self) -> None:
-        self.answered = 0
-
-    def poll(self, service: str, operation: str, result: str, waits: int, seconds: float) -> None:
-        self.answered += 1
-
-    def poll_lag(self, service: str, seconds: float) -> None:
-        pass
-
-    def merge_failed(self, service: str, operation: str, why: str) -> None:
-        pass
-
-    async def in_vain(self, waiting: "asyncio.Task[Event]", times: int = 3) -> None:
-        """Wait for so many more polls; the trigger must not have fired."""
-        enough = self.answered + times
-        await eventually(lambda: waiting.done() or self.answered >= enough)
-        assert not waiting.done(), waiting.result()
 
 
 @pytest.fixture
@@ -52,30 +28,8 @@ def polls() -> Polls:
 
 @pytest.fixture
 async def aws(moto_url: str, polls: Polls) -> AsyncIterator[Aws]:
-    connection = ConnectionSettings(region="us-east-1", endpoint_url=moto_url)
-    quotas = {"*": QuotaSettings(rate_per_s=10_000.0, burst=10_000.0)}
-    async with open_aws(AwsSettings(connections={"default": connection}, quotas=quotas), polls) as opened:
+    async with aws_of(moto_url, polls) as opened:
         yield opened
-
-
-class Boto:
-    """What others do in the same account, with boto3 in a thread: ``await boto.s3("put_object", Bucket=...)``."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def __getattr__(self, service: str) -> Any:
-        async def call(operation: str, **parameters: Any) -> Any:
-            return await asyncio.to_thread(self._call, service, operation, parameters)
-
-        return call
-
-    def _call(self, service: str, operation: str, parameters: dict[str, Any]) -> Any:
-        client = boto3.client(service, endpoint_url=self._url, region_name="us-east-1")
-        try:
-            return getattr(client, operation)(**parameters)
-        finally:
-            client.close()
 
 
 @pytest.fixture

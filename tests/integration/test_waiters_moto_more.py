@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.moto_work import ROLE, Account, Polls, aws_of
+from tests.support.moto_account import Polls, aws_of
+from tests.support.moto_work import ROLE, Account
 from tests.support.servers import MotoServer
 from triggerd.errors import WaiterFailedError
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,13 +11,10 @@ from typing import Any, Self
 
 import boto3
 
+from tests.support.moto_account import Polls, aws_of
 from tests.support.servers import MotoServer
-from tests.support.waiting import eventually
-from triggerd.aws import Aws
-from triggerd.aws.local import open_aws
 from triggerd.daemon.registry import Registry, build
 from triggerd.errors import WaitError
-from triggerd.settings import AwsSettings, ConnectionSettings, QuotaSettings
 from triggerd.testing import LocalContext
 from triggerd.trigger import TriggerEvent
 
@@ -72,31 +69,6 @@ class Wait:
 Start = Callable[[Account], Wait]
 
 
-class Polls:
-    """Counts the answers of AWS."""
-
-    def __init__(self) -> None:
-        self.answered = 0
-
-    def poll(self, service: str, operation: str, result: str, waits: int, seconds: float) -> None:
-        self.answered += 1
-
-    def poll_lag(self, service: str, seconds: float) -> None:
-        pass
-
-    def merge_failed(self, service: str, operation: str, why: str) -> None:
-        pass
-
-
-@asynccontextmanager
-async def aws_of(url: str, polls: Polls) -> AsyncIterator[Aws]:
-    """The AWS side of a daemon against moto."""
-    connection = ConnectionSettings(region="us-east-1", endpoint_url=url)
-    quotas = {"*": QuotaSettings(rate_per_s=10_000.0, burst=10_000.0)}
-    async with open_aws(AwsSettings(connections={"default": connection}, quotas=quotas), polls) as aws:
-        yield aws
-
-
 async def outcome_of(moto: MotoServer, name: str, start: Start) -> tuple[Any, Any]:
     """Start the work and wait for it by the pair of Airflow's class `name`: what came of it, and what must.
 
@@ -110,9 +82,7 @@ async def outcome_of(moto: MotoServer, name: str, start: Start) -> tuple[Any, An
             trigger.context = LocalContext(aws, trigger_id="t", deadline_ms=2**52, restored=None)
             waiting = asyncio.create_task(_first(trigger))
             if wait.then is not None:
-                before = polls.answered
-                await eventually(lambda: waiting.done() or polls.answered >= before + 2)
-                assert not waiting.done(), f"it did not wait: {waiting.result()}"
+                await polls.in_vain(waiting, 2)
                 await asyncio.to_thread(wait.then)
             return _shortened(await waiting, wait.payload), wait.payload
 

@@ -8,7 +8,8 @@ from triggerd.errors import ConfigError, WaiterDefinitionError, WaitError
 from triggerd.trigger import BaseTrigger, TriggerEvent
 from triggerd.triggers.arguments import attempts, changed, name, number, text
 from triggerd.triggers.aws import failure_details
-from triggerd.triggers.looks import gave_up, looks, stored
+from triggerd.triggers.looks import gave_up, looks
+from triggerd.triggers.wait_checkpoints import stored
 
 _DELAY_S = 60.0
 _MAX_VALUES = 1_000

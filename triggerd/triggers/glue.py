@@ -6,7 +6,8 @@ from typing import Any
 from triggerd.trigger import BaseTrigger, TriggerEvent
 from triggerd.triggers.arguments import attempts, changed, flag, name, number, text
 from triggerd.triggers.log_tail import LogStream, LogTail, LogTailTrigger
-from triggerd.triggers.looks import gave_up, looks, stored
+from triggerd.triggers.looks import gave_up, looks
+from triggerd.triggers.wait_checkpoints import stored
 
 _DELAY_S = 60.0
 _LOG_GROUP = "/aws-glue/jobs"

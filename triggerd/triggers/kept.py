@@ -4,7 +4,7 @@ from typing import Any
 
 from triggerd.errors import TriggerdError, message_of
 from triggerd.trigger import TriggerContext
-from triggerd.triggers.looks import stored
+from triggerd.triggers.wait_checkpoints import stored
 
 
 class Kept:

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from triggerd.clock import monotonic_s, wall_ms
-from triggerd.errors import TriggerdError, message_of
-from triggerd.trigger import TriggerContext, TriggerEvent
+from triggerd.trigger import TriggerEvent
 from triggerd.triggers.paced import paced
 
 _MAX_MS = 2**53  # Airflow's triggers ask for sys.maxsize attempts
@@ -37,15 +36,6 @@ async def looks(
         if stored_ms is None or ends_ms - stored_ms > _ms(delay):
             await store(ends_ms)
             stored_ms = ends_ms
-
-
-def stored(context: TriggerContext) -> Any:
-    """What an earlier run has stored; None where it cannot be read: then the wait begins anew."""
-    try:
-        return context.restored
-    except TriggerdError as error:
-        context.log.warning("the wait begins anew, its checkpoint is unreadable", error=message_of(error))
-        return None
 
 
 def gave_up(message: str) -> TriggerEvent:

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 _JITTER = 0.1
 
 
-async def paced(delay: float, max_attempts: int | None = None, *, done: int = 0) -> AsyncIterator[int]:
+async def paced(delay: float, max_attempts: int | None = None) -> AsyncIterator[int]:
     """Yield the number of each attempt: the first at once, each other one 0.9 to 1.1 `delay` seconds after the last.
 
     Args:
         max_attempts: Ends after so many; None: goes on until the trigger's deadline ends the run.
-        done: How many an earlier run of the trigger has made.
     """
+    done = 0
     while max_attempts is None or done < max_attempts:
         done += 1
         yield done

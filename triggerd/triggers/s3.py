@@ -9,9 +9,10 @@ from triggerd.errors import ConfigError, WaiterDefinitionError, WaitError, messa
 from triggerd.trigger import BaseTrigger, TriggerEvent
 from triggerd.triggers.arguments import attempts, changed, flag, name, number, text
 from triggerd.triggers.aws import failure_details
-from triggerd.triggers.looks import gave_up, looks, stored
+from triggerd.triggers.looks import gave_up, looks
 from triggerd.triggers.s3_patterns import Pattern, PatternError, Regex, Wildcard
 from triggerd.triggers.s3_reads import Place, S3Reads, pays, place
+from triggerd.triggers.wait_checkpoints import stored
 
 _MAX_KEYS = 1_000
 _MAX_FILES, _MAX_METADATA = 5_000, 100

@@ -10,8 +10,9 @@ from triggerd.errors import ConfigError, WaiterDefinitionError, WaitError
 from triggerd.trigger import BaseTrigger, TriggerEvent
 from triggerd.triggers.arguments import attempts, changed, flag, name, number, text, whole
 from triggerd.triggers.aws import failure_details
-from triggerd.triggers.looks import gave_up, looks, stored
+from triggerd.triggers.looks import gave_up, looks
 from triggerd.triggers.s3_reads import S3Reads, pays
+from triggerd.triggers.wait_checkpoints import stored
 
 _LONGEST_DELAY_S, _SHORTEST_DELAY_S = 60.0, 1.0
 _LOOKS_A_PERIOD = 10

@@ -9,8 +9,9 @@ from triggerd.errors import AwsCallError, message_of
 from triggerd.trigger import BaseTrigger, TriggerEvent
 from triggerd.triggers.arguments import attempts, changed, flag, name, number, text, whole
 from triggerd.triggers.client_calls import SHORTEST_DELAY_S, send
-from triggerd.triggers.looks import gave_up, looks, stored
+from triggerd.triggers.looks import gave_up, looks
 from triggerd.triggers.sqs_filters import body_filter, match_values, size_bytes
+from triggerd.triggers.wait_checkpoints import stored
 
 _DELAY_S = 60.0
 _MAX_EVENT_BYTES = 190 * 1024  # an event's envelope carries 256 KiB, the continuation included

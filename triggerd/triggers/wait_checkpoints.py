@@ -34,11 +34,7 @@ class WaitCheckpoints:
 
     def restored(self) -> Any:
         """What an earlier run has stored; None where it cannot be read."""
-        try:
-            return self._context.restored
-        except TriggerdError as error:
-            self._context.log.warning("the wait begins anew, its checkpoint is unreadable", error=message_of(error))
-            return None
+        return stored(self._context)
 
     def __call__(self, progress: Progress) -> None:
         """Take note of a poll, and have its state stored where it is time; of a wait that is cancelled, for `stop`."""
@@ -89,3 +85,12 @@ class WaitCheckpoints:
 
 def _ends_s(progress: Progress) -> float | None:
     return None if progress.budget_s is None else progress.at_s + progress.budget_s
+
+
+def stored(context: TriggerContext) -> Any:
+    """What an earlier run has stored; None where it cannot be read: then the wait begins anew."""
+    try:
+        return context.restored
+    except TriggerdError as error:
+        context.log.warning("the wait begins anew, its checkpoint is unreadable", error=message_of(error))
+        return None
